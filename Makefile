@@ -1,0 +1,68 @@
+# make run    everything on a fresh machine: venv, install, five labeling rounds on the committed data, report
+# make test   ruff, mypy, import-linter, pytest
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXPERIMENT ?= main
+ROUNDS ?= 5
+INSTALLED := .make/installed
+export DO_NOT_TRACK := 1
+export OMP_NUM_THREADS ?= 1
+export KEDRO_LOGGING_CONFIG ?= conf/logging.yml
+
+.PHONY: help run test test-gpu viz viz-site data bench clean distclean install lint types imports
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
+
+run: install  ## five labeling rounds on the committed data, and the report
+	@$(BIN)/kedro rounds run --rounds $(ROUNDS) $(if $(filter-out main,$(EXPERIMENT)),--experiment $(EXPERIMENT))
+
+test: install lint types imports  ## all checks
+	@$(BIN)/python -m pytest
+
+lint: install
+	@$(BIN)/ruff check .
+
+types: install
+	@$(BIN)/mypy
+
+imports: install
+	@$(BIN)/lint-imports --no-cache 2>&1 | tail -n 12
+
+test-gpu: install  ## the loop on CUDA, checked against the CPU
+	@$(BIN)/python -m pytest -m gpu
+
+viz: install  ## the lineage of all rounds in the browser (kedro-viz, http://127.0.0.1:4141)
+	@$(BIN)/kedro viz run --host 127.0.0.1
+
+viz-site: install  ## the same as a static site in build/
+	@$(BIN)/kedro viz build
+
+bench: install  ## default strategy against random and the overhead of Kedro; figures into docs/benchmarks.md
+	@$(BIN)/python scripts/bench.py
+
+data: install  ## rebuild the committed emoji data from the registries, byte for byte
+	@$(BIN)/python -m pip install --quiet --constraint scripts/requirements-data.txt --requirement scripts/requirements-data.txt
+	@$(BIN)/python scripts/build_emoji.py
+
+clean:  ## delete everything that runs have made; the committed data, the environment and conf/ stay
+	@find data -mindepth 2 -maxdepth 2 ! -name .gitkeep ! -path 'data/01_raw/*' -exec rm -rf {} +
+	@rm -rf build .viz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache info.log
+	@echo "cleaned; 'make distclean' deletes the environment too"
+
+distclean: clean  ## delete the environment as well
+	@rm -rf $(VENV) .make
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python is missing: install Python 3.11 or newer, or call 'make PYTHON=/path/to/python3'."; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: install Python 3.11 or newer, or call 'make PYTHON=/path/to/python3.11'."; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "The Python module 'venv' is missing: install it (Debian, Ubuntu: apt-get install python3-venv)."; exit 2; }
+	@mkdir -p .make
+	@echo "installing into $(VENV) (once, a minute or two) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[offline,dev]' > .make/install.log 2>&1 || { tail -n 20 .make/install.log; echo "Installing failed; the whole log is in .make/install.log."; exit 2; }
+	@touch $@

@@ -1,0 +1,152 @@
+"""Every parameter of the project, its type, range and default: one class per block of ``conf/base/parameters_*.yml``.
+
+Unknown keys are refused before any node runs. The YAML files repeat the defaults with a word of advice; a test keeps
+the two equal.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Block(BaseModel):
+    """Frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MediaCaps(_Block):
+    """Limits on what one media file may unpack to; a file over a limit is set aside with its reason."""
+
+    max_bytes: int = Field(200_000_000, gt=0)
+    max_pixels: int = Field(50_000_000, gt=0)
+    max_seconds: float = Field(600.0, gt=0)
+
+
+class IngestConfig(_Block):
+    """Where the samples are and how they are divided."""
+
+    media_root: str = ""  # empty: the folder of the manifest
+    modalities: tuple[str, ...] = ()  # empty: every modality the manifest has
+    validation_share: Share = 0.1  # of the samples, by group, where the manifest has labels but no split column
+    test_share: Share = 0.2
+    max_bad_media: Share = 0.01  # more than this share of unreadable samples stops the run
+    caps: MediaCaps = MediaCaps()
+    split_seed: int = 0
+    workers: int = Field(2, ge=1)  # processes that decode media, one thread each
+
+
+class EncodersConfig(_Block):
+    """One key a modality: ``auto``, ``bundled:<name>``, ``tiny``, ``path:<folder>``, ``hub:<name>``, ``torchvision:<name>``."""
+
+    image: str = "auto"
+    text: str = "auto"
+    audio: str = "auto"
+    video: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    amp: bool = True  # bfloat16 on CUDA; the CPU always computes in float32
+    predict_batch_size: int = Field(32, gt=0)
+    workers: int = Field(2, ge=1)  # processes, one thread each
+    image_pixels: int = Field(128, ge=16)
+    audio_seconds: float = Field(2.5, gt=0)
+    video_frames: int = Field(5, ge=1)
+
+
+class FusionConfig(_Block):
+    """The network that is retrained every round, on frozen features."""
+
+    fusion: Literal["concat", "convex", "gated"] = "concat"
+    loss: Literal["cross_entropy", "edl"] = "cross_entropy"
+    reduced_dim: int = Field(128, ge=0)  # principal components kept of each modality; 0 keeps the features as they are
+    width: int = Field(128, gt=0)
+    n_heads: int = Field(5, ge=1)  # members of the head ensemble, the source of Dirichlet evidence
+    dropout: float = Field(0.3, ge=0, lt=1)
+    modality_dropout: float = Field(0.1, ge=0, lt=1)
+    unimodal_loss: float = Field(1.0, ge=0)  # weight of each modality's own head beside the fused head
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    epochs: int = Field(12, gt=0)
+    min_steps: int = Field(70, gt=0)  # optimizer steps at least, however few the labels
+    train_batch_size: int = Field(256, gt=0)
+    predict_batch_size: int = Field(1024, gt=0)
+    threads: int = Field(1, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class EvidenceConfig(_Block):
+    """How a model's opinion becomes Dirichlet evidence, and how opinions of modalities are fused."""
+
+    source: Literal["ensemble", "edl"] = "ensemble"
+    rule: Literal["weighted_average", "dempster"] = "weighted_average"
+
+
+class BalanceConfig(_Block):
+    """AMCB: how modality weights follow the contributions measured on validation."""
+
+    prior: Literal["uniform", "shapley", "published"] = "shapley"
+    temperature: float = Field(1.0, gt=0)
+    ema: Share = 0.5  # how much of last round's weights stays
+    floor: Share = 0.1  # no modality's weight falls below floor / M
+
+
+class PolicyConfig(_Block):
+    """The prior θ of the fixed policy; field for field the ``Action`` of ``learning/types.py``."""
+
+    fused_uncertainty: Share = 0.5
+    fused_kernel: float = Field(0.0, ge=0)
+    balanced_kernel: float = Field(0.5, ge=0)
+    raw_kernel: float = Field(0.5, ge=0)
+    exponent: float = Field(1.0, ge=0)
+    bandwidth_quantile: float = Field(0.1, gt=0, le=1)
+
+
+class Plateau(_Block):
+    """Stop when the last ``rounds`` rounds together brought less than ``min_gain`` of accuracy."""
+
+    rounds: int = Field(3, ge=1)
+    min_gain: float = Field(0.005, ge=0)
+
+
+class RoundsConfig(_Block):
+    """What is bought, by which strategy, and when to stop."""
+
+    strategy: str = "herding"
+    strategy_options: dict[str, Any] = {}
+    seed: int = Field(0, ge=0)
+    rounds: int = Field(5, ge=1)  # batches bought after the start batch
+    start_size: int | None = Field(None, ge=2)  # labels bought before the first model; empty: as query_size
+    start_strategy: Literal["coverage", "random"] = "coverage"  # how the start batch is drawn; shared by the reference
+    query_size: int | None = Field(None, ge=1)  # labels bought each round; empty: 5 % of the pool, 10 to 200
+    budget: int | None = Field(None, ge=1)  # labels over the whole run, validation included
+    target_accuracy: float | None = Field(None, gt=0, le=1)
+    plateau: Plateau | None = None
+    annotator: Literal["auto", "simulated", "files"] = "auto"
+    classes: tuple[str, ...] = ()  # names known in advance; empty: from the labels
+    validation_share: Share = 0.2  # of the first two batches, where there is no validation split
+    reference: str | None = "random"  # strategy simulated beside the run for the report, where all labels are known
+
+
+class ReportConfig(_Block):
+    """What the report shows."""
+
+    gallery_per_round: int = Field(60, ge=0)
+    title: str = "Which samples were worth labeling"
+
+
+class Parameters(_Block):
+    """The whole of ``parameters_*.yml``, and the two names that scope a run."""
+
+    experiment: str = "main"  # every file of a run lies under this name
+    manifest: str | None = None  # empty: the one in the catalog
+    rounds: RoundsConfig = RoundsConfig()
+    ingest: IngestConfig = IngestConfig()
+    encoders: EncodersConfig = EncodersConfig()
+    fusion: FusionConfig = FusionConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
+    balance: BalanceConfig = BalanceConfig()
+    policy: PolicyConfig = PolicyConfig()
+    report: ReportConfig = ReportConfig()

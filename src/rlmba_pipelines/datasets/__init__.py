@@ -1,0 +1,16 @@
+"""Kedro datasets of the project: atomic files, model and array bundles, the doors to labels."""
+
+from rlmba_pipelines.datasets.arrays import EvidenceDataset, FeaturesDataset, ModelDataset, PredictionsDataset
+from rlmba_pipelines.datasets.atomic import AtomicDataset
+from rlmba_pipelines.datasets.doors import AnswersDataset, PathDataset, PurchasesDataset
+
+__all__ = [
+    "AnswersDataset",
+    "AtomicDataset",
+    "EvidenceDataset",
+    "FeaturesDataset",
+    "ModelDataset",
+    "PathDataset",
+    "PredictionsDataset",
+    "PurchasesDataset",
+]

@@ -1,0 +1,120 @@
+"""Features that were paid for once: one row for every (sha256 of the medium, fingerprint of the encoder).
+
+A shard is two files, ``<name>.rows.npy`` (float32[n, D], memory-mapped when read) and ``<name>.keys.npy`` (uint8[n, 32]),
+named by the digest of its keys. The keys are written last, so a shard exists when its keys do. Every file is written
+under another name, fsynced and renamed: a killed run keeps all of its finished shards and leaves none that is torn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+STALE_SECONDS = 3600
+
+
+class FeatureCache:
+    """The shards of one encoder in one folder."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._shards: list[np.ndarray] = []
+        self._place: dict[bytes, tuple[int, int]] = {}  # key -> (shard, row)
+        if self.folder.is_dir():
+            self._sweep()
+            for keys_path in sorted(self.folder.glob("*.keys.npy")):
+                self._open(keys_path)
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def get(self, sha256s: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Look rows up.
+
+        Args:
+            sha256s: n hexadecimal digests.
+
+        Returns:
+            float32[n, D], zeros where missing (D is 0 in an empty cache), and bool[n], true where missing.
+        """
+        places = [self._place.get(bytes.fromhex(s)) for s in sha256s]
+        missing = np.array([place is None for place in places], dtype=bool)
+        dim = self._shards[0].shape[1] if self._shards else 0
+        rows = np.zeros((len(sha256s), dim), dtype=np.float32)
+        found = np.flatnonzero(~missing)
+        where = np.array([places[i] for i in found], dtype=np.int64).reshape(-1, 2)
+        for shard in np.unique(where[:, 0]):
+            here = where[:, 0] == shard
+            rows[found[here]] = self._shards[shard][where[here, 1]]
+        return rows, missing
+
+    def put(self, sha256s: Sequence[str], rows: np.ndarray) -> None:
+        """Write one shard; putting the same keys again changes nothing.
+
+        Args:
+            sha256s: n hexadecimal digests, unique.
+            rows: float32[n, D], finite.
+
+        Raises:
+            ValueError: a row is not finite, or is as wide as no other row here.
+        """
+        if not len(sha256s):
+            return
+        bad = ~np.isfinite(rows).all(axis=1)
+        if bad.any():
+            raise ValueError(f"features of {int(bad.sum())} media are not finite (first: {sha256s[int(bad.argmax())]})")
+        if self._shards and rows.shape[1] != self._shards[0].shape[1]:
+            raise ValueError(f"features are {rows.shape[1]} wide, those in {self.folder} {self._shards[0].shape[1]}")
+        keys = np.frombuffer(bytes.fromhex("".join(sha256s)), dtype=np.uint8).reshape(-1, 32)
+        name = hashlib.sha256(keys.tobytes()).hexdigest()[:24]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._write(f"{name}.rows.npy", np.asarray(rows, dtype=np.float32))
+        self._write(f"{name}.keys.npy", keys)
+        self._open(self.folder / f"{name}.keys.npy")
+
+    def _open(self, keys_path: Path) -> None:
+        """Index a shard; one that cannot be read, or is not whole, counts as never written."""
+        try:
+            keys = np.load(keys_path, allow_pickle=False)
+            rows_path = keys_path.with_name(keys_path.name.replace(".keys.npy", ".rows.npy"))
+            rows = np.load(rows_path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return
+        whole = keys.dtype == np.uint8 and keys.ndim == 2 and keys.shape[1] == 32 and rows.ndim == 2
+        if not whole or len(keys) != len(rows) or rows.dtype != np.float32:
+            return
+        flat = keys.tobytes()
+        shard = len(self._shards)
+        self._shards.append(rows)
+        for row in range(len(keys)):
+            self._place.setdefault(flat[32 * row : 32 * row + 32], (shard, row))
+
+    def _write(self, name: str, array: np.ndarray) -> None:
+        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=self.folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.save(file, array, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, self.folder / name)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _sweep(self) -> None:
+        """Remove what a killed run left half-written; young files may belong to a run that is still writing."""
+        for path in self.folder.glob(".*.tmp"):
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,167 @@
+"""Decode video through PyAV: evenly spaced frames, the sound, and a poster for the report."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rlmba_pipelines.config import MediaCaps
+from rlmba_pipelines.encoders.containers import SAMPLE_RATE, MediaDecodeError, check_whole
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_FRAMES_PER_SECOND = 240  # with the cap on seconds this bounds the work, however a header lies
+LOST_FRAMES_SHARE = 0.05  # edit lists and delayed pictures may hide a few; more is a file that was cut
+
+
+def decode_video(
+    data: bytes, caps: MediaCaps, n_frames: int, sound: bool = True
+) -> tuple[list[Image.Image], np.ndarray | None]:
+    """Evenly spaced frames of a video, and its sound.
+
+    The whole video is decoded, so a damaged one is found wherever the damage is. Of ``T`` pictures those nearest to
+    the middle of ``n_frames`` equal parts are kept; a shorter video repeats pictures.
+
+    Returns:
+        ``n_frames`` RGB images, and float32[T] at 16 kHz, or ``None`` without sound (or with ``sound=False``).
+
+    Raises:
+        MediaDecodeError: cut short, over a cap, or no video of a known format.
+    """
+    n_pictures = _count_pictures(data, caps)
+    wanted = [int((part + 0.5) * n_pictures / n_frames) for part in range(n_frames)]
+    kept: dict[int, Image.Image] = {}
+    for number, picture in enumerate(_pictures(data, caps)):
+        if number in wanted:
+            kept[number] = picture.to_image()
+        last = number
+    if not kept:
+        raise MediaDecodeError("is cut short")
+    if last + 1 < n_pictures * (1 - LOST_FRAMES_SHARE) - 2:
+        raise MediaDecodeError(f"is cut short (expected {n_pictures:,} pictures, found {last + 1:,})")
+    highest = max(kept)
+    frames = [kept.get(number, kept[highest]) for number in wanted]
+    return frames, read_sound(data, caps, None) if sound and _has_sound(data) else None
+
+
+def poster(data: bytes, caps: MediaCaps, pixels: int = 256) -> bytes:
+    """A small WebP of the middle picture of a video, longest side at most ``pixels``, for the report's gallery."""
+    frames, _ = decode_video(data, caps, 1, sound=False)
+    frames[0].thumbnail((pixels, pixels))
+    out = io.BytesIO()
+    frames[0].save(out, "WEBP", quality=75)
+    return out.getvalue()
+
+
+def read_sound(data: bytes, caps: MediaCaps, seconds: float | None) -> np.ndarray:
+    """The first sound stream that FFmpeg finds, float32[T] at 16 kHz in one channel.
+
+    Raises:
+        MediaDecodeError: cut short, too long, or no sound of a known format.
+    """
+    import av
+
+    blocks: list[np.ndarray] = []
+    n_samples = 0
+    with _opened(data, "a sound or video") as container:
+        if not container.streams.audio:
+            raise MediaDecodeError("has no sound in it")
+        stream = container.streams.audio[0]
+        _check_duration(container, caps)
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        last_end = 0.0
+        for frame in chain(_decoded(container, stream), [None]):  # None empties the resampler
+            if frame is not None and frame.time is not None:
+                last_end = frame.time + frame.samples / frame.sample_rate
+            for piece in resampler.resample(frame):
+                blocks.append(piece.to_ndarray().reshape(-1))
+                n_samples += blocks[-1].size
+            if n_samples > caps.max_seconds * SAMPLE_RATE:
+                raise MediaDecodeError(f"lasts more than the {caps.max_seconds:,.0f} seconds allowed")
+            if seconds is not None and n_samples >= seconds * SAMPLE_RATE:
+                break
+        else:
+            _check_reached_end(stream, last_end)
+    wave = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
+    return wave if seconds is None else wave[: round(seconds * SAMPLE_RATE)]
+
+
+def _check_reached_end(stream: Any, last_end: float) -> None:
+    if stream.duration and stream.time_base:
+        promised = float(stream.duration * stream.time_base)
+        if last_end < promised * (1 - LOST_FRAMES_SHARE) - 0.2:
+            raise MediaDecodeError(f"is cut short (expected {promised:,.1f} seconds, found {last_end:,.1f})")
+
+
+def _has_sound(data: bytes) -> bool:
+    with _opened(data, "a video") as container:
+        return bool(container.streams.audio)
+
+
+def _count_pictures(data: bytes, caps: MediaCaps) -> int:
+    """How many pictures the header promises or, where it is silent, how many packets there are."""
+    with _opened(data, "a video") as container:
+        if not container.streams.video:
+            raise MediaDecodeError("has no video in it")
+        stream = container.streams.video[0]
+        if stream.width * stream.height > caps.max_pixels:
+            raise MediaDecodeError(
+                f"has {stream.width * stream.height:,} pixels, more than the {caps.max_pixels:,} allowed"
+            )
+        _check_duration(container, caps)
+        limit = int(caps.max_seconds * MAX_FRAMES_PER_SECOND)
+        n_packets = 0
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                raise MediaDecodeError("is cut short")
+            n_packets += packet.size > 0
+            if n_packets > limit:
+                raise MediaDecodeError(f"has more than {limit:,} pictures")
+        return max(n_packets, min(stream.frames, limit))
+
+
+def _pictures(data: bytes, caps: MediaCaps) -> Iterator[Any]:
+    with _opened(data, "a video") as container:
+        for frame in _decoded(container, container.streams.video[0]):
+            if frame.width * frame.height > caps.max_pixels:  # a stream may change its size midway
+                raise MediaDecodeError(
+                    f"has {frame.width * frame.height:,} pixels, more than the {caps.max_pixels:,} allowed"
+                )
+            yield frame
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    stream.thread_count = 1
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise MediaDecodeError("is cut short")
+        yield from packet.decode()
+
+
+def _check_duration(container: Any, caps: MediaCaps) -> None:
+    seconds = (container.duration or 0) / 1_000_000
+    if seconds > caps.max_seconds:
+        raise MediaDecodeError(f"lasts {seconds:,.0f} seconds, more than the {caps.max_seconds:,.0f} allowed")
+
+
+@contextmanager
+def _opened(data: bytes, what: str) -> Iterator[Any]:
+    """An open container over bytes in memory: FFmpeg gets no path, so a playlist in it cannot reach out."""
+    import av
+
+    check_whole(data)
+    try:
+        with av.open(io.BytesIO(data), mode="r", options={"protocol_whitelist": ""}) as container:
+            yield container
+    except (MediaDecodeError, MemoryError, TimeoutError):
+        raise
+    except EOFError as error:
+        raise MediaDecodeError("is cut short") from error
+    except Exception as error:  # decoders meet hostile bytes with errors of every type
+        raise MediaDecodeError(f"is not {what} that can be read") from error

@@ -1,0 +1,216 @@
+"""Kedro hooks: parameters checked before anything runs; load versions pinned; lineage and commits written."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from difflib import get_close_matches
+from typing import Any
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.io.core import Version
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+from pydantic import ValidationError
+
+from rlmba_pipelines.config import Parameters
+from rlmba_pipelines.datasets.atomic import AtomicFile
+from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.rounds.commits import ASKED, DONE, PREPARED, Commit, Experiment, digest_of
+from rlmba_pipelines.rounds.current import current
+from rlmba_pipelines.rounds.lock import locked
+from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, prepare
+
+# what may change from one call to the next without changing what a committed round holds
+FREE_PARAMETERS = {"rounds": {"rounds", "budget", "target_accuracy", "plateau", "reference"}, "report": None}
+LOGGER = logging.getLogger(__name__)
+
+
+class ParameterHooks:
+    """Unknown keys and values out of range end the run before any node, in one sentence."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        raw = dict(context.config_loader["parameters"])
+        parameters = checked(raw)
+        current.project_path = context.project_path
+        current.experiment_name = parameters.experiment
+        if current.rounds is None:
+            current.rounds = parameters.rounds.rounds
+
+
+def checked(raw: dict[str, Any]) -> Parameters:
+    """All parameters, typed.
+
+    Raises:
+        UserError: names the key, what is wrong and the file to look into.
+    """
+    try:
+        return Parameters(**raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        key = ".".join(path)
+        file = f"conf/base/parameters_{path[0]}.yml" if len(path) > 1 else "conf/base"
+        if first["type"] == "extra_forbidden":
+            near = get_close_matches(path[-1], _known_keys(path[:-1]), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_known_keys(path[:-1]))}."
+            raise UserError(f"{key} is not a parameter; {hint} ({file})") from None
+        raise UserError(f"{key} = {first['input']!r}: {first['msg']} ({file})") from None
+
+
+def _known_keys(path: Iterable[str]) -> list[str]:
+    model: Any = Parameters
+    for part in path:
+        field = model.model_fields.get(part)
+        model = getattr(field, "annotation", None)
+        if not hasattr(model, "model_fields"):
+            return []
+    return list(model.model_fields)
+
+
+def shaping(parameters: Parameters) -> dict[str, Any]:
+    """The parameters that shape the data of a round, as JSON."""
+    found = parameters.model_dump(mode="json")
+    for block, keys in FREE_PARAMETERS.items():
+        if keys is None:
+            found.pop(block)
+        else:
+            found[block] = {key: value for key, value in found[block].items() if key not in keys}
+    return found
+
+
+class RoundHooks:
+    """Every run, by the driver or by a plain ``kedro run``, obeys commits and leaves lineage."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._experiment: Experiment | None = None
+        self._run_id = ""
+        self._left: dict[str, set[str]] = {}
+        self._outputs: dict[str, set[str]] = {}
+        self._started = 0.0
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        experiment = current.experiment
+        self._open.enter_context(locked(experiment.folder))
+        try:
+            experiment.remember_parameters(shaping(checked(catalog.load("parameters"))))
+            self._experiment, self._run_id = experiment, str(run_params.get("run_id") or run_params.get("session_id"))
+            self._left, self._outputs = {}, {}
+            for node in pipeline.nodes:
+                self._left.setdefault(stage_of(node), set()).add(node.name)
+            refuse_committed(experiment, self._left)
+            pin_inputs(experiment, pipeline, catalog, set(self._left))
+        except BaseException:
+            self._open.close()
+            raise
+
+    @hook_impl
+    def before_node_run(self) -> None:
+        self._started = time.perf_counter()
+
+    @hook_impl
+    def after_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
+        experiment, stage = self._experiment, stage_of(node)
+        if experiment is None:
+            return
+        outputs = {name: _saved_version(catalog, name) for name in node.outputs}
+        line = {
+            "run_id": self._run_id,
+            "node": node.name,
+            "seconds": round(time.perf_counter() - self._started, 4),
+            "inputs": {n: _loaded_version(catalog, n) for n in node.inputs if not n.startswith("params:")},
+            "outputs": outputs,
+        }
+        with experiment.lineage_path.open("a") as stream:
+            stream.write(json.dumps(line, sort_keys=True) + "\n")
+        self._left[stage].discard(node.name)
+        self._outputs.setdefault(stage, set()).update(node.outputs)
+        if node.short_name == "request_labels" or node.name.endswith(".request_labels"):
+            self._commit(stage, ASKED, catalog)
+        elif not self._left[stage]:
+            self._commit(stage, DONE, catalog)
+
+    def _commit(self, stage: str, state: str, catalog: CatalogProtocol) -> None:
+        assert self._experiment is not None
+        before = self._experiment.commit(stage)
+        versions = dict(before.versions) if before and before.run_id == self._run_id or state == DONE and before else {}
+        digests = dict(before.digests) if before and versions else {}
+        for name in sorted(self._outputs[stage]):
+            dataset = catalog[name]
+            if isinstance(dataset, AtomicFile):
+                versions[name] = dataset.resolve_save_version() or ""
+                if name not in digests:
+                    digests[name] = digest_of(dataset.saved_path())
+        self._experiment.write_commit(Commit(stage, state, self._run_id, versions, digests))
+        LOGGER.debug("Stage %s is %s", stage, state)
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        self._open.close()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        self._open.close()
+
+
+def stage_of(node: Node) -> str:
+    """The namespace of a round, ``final``; ``prepared`` for ingest and features; ``report`` for the rest."""
+    if node.namespace:
+        return node.namespace.split(".")[0]
+    return PREPARED if node.name in {n.name for n in prepare().nodes} else "report"
+
+
+def refuse_committed(experiment: Experiment, nodes_by_stage: dict[str, set[str]]) -> None:
+    """A committed round is never run again: its labels were paid for and its successors stand on it."""
+    for stage, names in nodes_by_stage.items():
+        commit = experiment.commit(stage)
+        if commit is None or stage in {FINAL, "report"}:
+            continue
+        if stage == PREPARED:
+            if experiment.rounds_done() >= 0:
+                raise UserError(f"Experiment {experiment.name!r} has rounds already, so its samples stay as they are; "
+                                "go on with 'kedro rounds run', or start anew with --params experiment=NAME.")
+            continue
+        after_asking = {f"{stage}.buy_labels", f"{stage}.close_round"}
+        if commit.state == DONE or not names <= after_asking:
+            raise UserError(f"{stage} of experiment {experiment.name!r} is {commit.state} already; go on with 'kedro "
+                            "rounds run', or start anew with --params experiment=NAME.")
+
+
+def pin_inputs(experiment: Experiment, pipeline: Pipeline, catalog: CatalogProtocol, running: set[str]) -> None:
+    """Whatever comes from another stage is read in its committed version; an attempt that was killed is never read."""
+    for name in sorted(pipeline.inputs()):
+        if name.startswith("params:") or name == "parameters":
+            continue
+        stage, _, role = name.partition(".")
+        commit = experiment.commit(stage if role else PREPARED)
+        if commit and name in commit.versions:
+            dataset = catalog[name]
+            if commit.versions[name] and isinstance(dataset, AtomicFile):
+                dataset._version = Version(commit.versions[name], dataset.resolve_save_version())
+        elif role and stage not in running:
+            raise UserError(f"{name} is needed, but {stage} of experiment {experiment.name!r} is not finished; "
+                            "run 'kedro rounds run' to finish it.")
+        elif not catalog.exists(name):
+            step = PREPARATION[0] if not role else stage
+            raise UserError(f"{name} is needed, but does not exist yet; run 'kedro run --pipelines={step}' first, "
+                            "or 'kedro rounds run' for everything.")
+
+
+def _saved_version(catalog: CatalogProtocol, name: str) -> str | None:
+    dataset = catalog[name] if name in catalog else None
+    return dataset.resolve_save_version() if isinstance(dataset, AtomicFile) else None
+
+
+def _loaded_version(catalog: CatalogProtocol, name: str) -> str | None:
+    dataset = catalog[name] if name in catalog else None
+    return dataset.resolve_load_version() if isinstance(dataset, AtomicFile) else None
+

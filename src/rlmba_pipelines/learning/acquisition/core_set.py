@@ -1,0 +1,23 @@
+"""Core-set: cover the fused embedding with balls as small as possible. Reference: Sener & Savarese 2018."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlmba_pipelines.learning.acquisition.registry import register
+from rlmba_pipelines.learning.selection.k_center import k_center
+from rlmba_pipelines.learning.types import PoolView, Selection
+
+
+@register(
+    "core_set",
+    requires=("predictions",),
+    cost="O(N L D), then a few rows a pick",
+    reference="Sener & Savarese 2018, arXiv 1708.00489",
+    idea="Ask for the sample farthest from everything labeled or already chosen.",
+    deterministic=True,
+)
+def core_set(view: PoolView, query_size: int, rng: np.random.Generator) -> Selection:
+    """Greedy k-center on the fused embedding; utility is the distance to the nearest labeled or chosen sample."""
+    assert view.predictions is not None
+    return k_center(view, view.predictions.embedding_ND, query_size)

@@ -1,0 +1,26 @@
+"""Margin: the samples between two classes. Reference: Scheffer, Decomain & Wrobel 2001."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlmba_pipelines.learning import evidence
+from rlmba_pipelines.learning.acquisition.registry import register
+from rlmba_pipelines.learning.selection.top_k import top_k
+from rlmba_pipelines.learning.types import PoolView, Selection
+
+
+@register(
+    "margin",
+    requires=("predictions",),
+    cost="O(N C)",
+    reference="Scheffer et al. 2001",
+    idea="Ask where the two likeliest classes are closest.",
+    deterministic=True,
+    pointwise=True,
+)
+def margin(view: PoolView, query_size: int, rng: np.random.Generator) -> Selection:
+    """Smallest gap between the two likeliest classes of the fused prediction first."""
+    assert view.predictions is not None
+    utility_N = evidence.margin(view.predictions.probabilities_NC)
+    return top_k(view, utility_N, query_size, reasons={"margin": utility_N})

@@ -1,0 +1,187 @@
+"""The one door to every acquisition strategy: called the same way, and shown no more than it asked for."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from rlmba_pipelines.learning.types import PoolView, Predictions, Selection, UserError
+
+PROBABILITY_TOLERANCE = 1e-3  # of the sum of a row: float16 predictions pass, logits do not
+
+VIEW_FIELDS = {
+    "features": "features",
+    "predictions": "predictions",
+    "terms": "terms",
+    "y": "y",
+    "weights": "weights_M",
+    "action": "action",
+}
+"""What a strategy may require -> the field of the view that holds it; ids, modalities and presence are always there."""
+
+StrategyFunction = TypeVar("StrategyFunction", bound=Callable[..., Selection])
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A registered strategy and its row of the documentation.
+
+    Attributes:
+        function: ``(view, query_size, rng, *, **options) -> Selection``.
+        requires: parts of the view it is given, keys of ``VIEW_FIELDS``.
+        cost: order of the arithmetic for N samples, C classes, Q picks, D feature dimensions.
+        deterministic: the generator is never asked.
+        pointwise: a sample's utility does not depend on which other candidates there are.
+    """
+
+    name: str
+    function: Callable[..., Selection]
+    requires: tuple[str, ...]
+    cost: str
+    reference: str
+    idea: str
+    deterministic: bool
+    pointwise: bool
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Option -> default: the keyword-only parameters of the function."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+_STRATEGIES: dict[str, Strategy] = {}
+
+
+def register(
+    name: str,
+    *,
+    requires: tuple[str, ...],
+    cost: str,
+    reference: str,
+    idea: str,
+    deterministic: bool,
+    pointwise: bool = False,
+) -> Callable[[StrategyFunction], StrategyFunction]:
+    """Make a function known as strategy ``name``; the fields are those of :class:`Strategy`.
+
+    Raises:
+        ValueError: the name is taken, or something is required that no view holds.
+    """
+    unknown = sorted(set(requires) - set(VIEW_FIELDS))
+    if unknown:
+        raise ValueError(f"strategy {name!r} requires {unknown}; a view can offer {sorted(VIEW_FIELDS)}")
+    if name in _STRATEGIES:
+        raise ValueError(f"strategy {name!r} is registered twice")
+
+    def keep(function: StrategyFunction) -> StrategyFunction:
+        _STRATEGIES[name] = Strategy(name, function, tuple(requires), cost, reference, idea, deterministic, pointwise)
+        return function
+
+    return keep
+
+
+def strategy_names() -> tuple[str, ...]:
+    """Every registered name, in alphabetical order."""
+    return tuple(sorted(_STRATEGIES))
+
+
+def get_strategy(name: str) -> Strategy:
+    """The strategy of that name.
+
+    Raises:
+        UserError: there is none; the nearest name and the list are given.
+    """
+    if name in _STRATEGIES:
+        return _STRATEGIES[name]
+    near = difflib.get_close_matches(str(name), strategy_names(), n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UserError(f"There is no strategy {name!r}.{hint} Choose one of: {', '.join(strategy_names())}.")
+
+
+def select_batch(
+    name: str,
+    view: PoolView,
+    query_size: int,
+    rng: np.random.Generator,
+    options: Mapping[str, Any] | None = None,
+) -> Selection:
+    """Let a strategy choose ``Q = min(query_size, candidates)`` samples; it sees only what it declared.
+
+    Raises:
+        UserError: unknown strategy or option, ``query_size`` below 1, or the view lacks what the strategy requires.
+        ValueError: parts of the view do not belong together, or the strategy broke its contract.
+    """
+    strategy = get_strategy(name)
+    _check_options(strategy, options or {})
+    if isinstance(query_size, bool) or not isinstance(query_size, int | np.integer) or query_size < 1:
+        raise UserError(f"query_size must be a whole number of at least 1, got {query_size!r}.")
+    _check_view(view)
+    n_candidates = len(view.candidate_rows)
+    if n_candidates == 0:
+        return Selection(view.sample_ids[:0], np.zeros(0))
+    q = min(int(query_size), n_candidates)
+    selection = strategy.function(_only_required(strategy, view), q, rng, **(options or {}))
+    _check_selection(strategy, view, selection, q)
+    return selection
+
+
+def _check_options(strategy: Strategy, options: Mapping[str, Any]) -> None:
+    known = sorted(strategy.options)
+    for key in options:
+        if key not in known:
+            raise UserError(
+                f"Strategy {strategy.name!r} has no option {key!r}; "
+                + (f"it knows: {', '.join(known)}." if known else "it takes no options.")
+            )
+
+
+def _check_view(view: PoolView) -> None:
+    n_samples = len(view.sample_ids)
+    for name in ("predictions", "terms"):
+        part = getattr(view, name)
+        if part is not None and not np.array_equal(part.sample_ids, view.sample_ids):
+            raise ValueError(f"PoolView: {name} are not of the same samples, in the same order, as the view")
+    if view.predictions is not None:
+        _check_predictions(view.predictions, view.modalities)
+    if view.present_NM is not None and view.present_NM.shape != (n_samples, len(view.modalities)):
+        raise ValueError(f"PoolView: present_NM has shape {view.present_NM.shape}")
+    for modality, block in (view.features or {}).items():
+        if len(block) != n_samples:
+            raise ValueError(f"PoolView: features of {modality!r} have {len(block)} rows for {n_samples} samples")
+
+
+def _check_predictions(predictions: Predictions, modalities: tuple[str, ...]) -> None:
+    if predictions.modalities != modalities:
+        raise ValueError(f"PoolView: predictions are of {predictions.modalities}, the view of {modalities}")
+    probabilities_NC = predictions.probabilities_NC
+    if probabilities_NC.shape[1] < 2:
+        raise UserError("The model knows fewer than two classes: label samples of another class first.")
+    if len(probabilities_NC) and np.abs(probabilities_NC.sum(axis=1) - 1).max() > PROBABILITY_TOLERANCE:
+        worst = predictions.sample_ids[np.abs(probabilities_NC.sum(axis=1) - 1).argmax()]
+        raise UserError(f"Probabilities of sample {worst!r} do not sum to 1: pass probabilities, not logits.")
+
+
+def _only_required(strategy: Strategy, view: PoolView) -> PoolView:
+    missing = [part for part in strategy.requires if getattr(view, VIEW_FIELDS[part]) is None]
+    if missing:
+        raise UserError(
+            f"Strategy {strategy.name!r} needs {' and '.join(missing)}, which this round does not have; "
+            "before there is a model use 'coverage' or 'random'."
+        )
+    hidden: dict[str, Any] = {field: None for part, field in VIEW_FIELDS.items() if part not in strategy.requires}
+    return replace(view, **hidden)
+
+
+def _check_selection(strategy: Strategy, view: PoolView, selection: Selection, q: int) -> None:
+    candidate_ids = view.sample_ids[view.candidate_rows]
+    if len(selection) != q or not np.isin(selection.sample_ids, candidate_ids).all():
+        raise ValueError(
+            f"strategy {strategy.name!r} broke its contract: it returned {len(selection)} samples "
+            f"({int((~np.isin(selection.sample_ids, candidate_ids)).sum())} of them no candidates) where {q} were asked"
+        )

@@ -1,0 +1,39 @@
+"""A policy that never changes its mind: the prior theta, and the yardstick of every policy that learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from rlmba_pipelines.learning.mdp import State, Transition
+from rlmba_pipelines.learning.types import Action
+
+
+@dataclass(frozen=True)
+class FixedPolicy:
+    """Always ``action``.
+
+    >>> policy = FixedPolicy(Action(exponent=2.0))
+    >>> FixedPolicy.from_dict(policy.to_dict()) == policy
+    True
+    """
+
+    action: Action = field(default_factory=Action)
+
+    def act(self, state: State, rng: np.random.Generator | None = None) -> Action:
+        return self.action
+
+    def update(self, transition: Transition) -> FixedPolicy:
+        return self
+
+    def to_dict(self) -> dict[str, object]:
+        return {"name": "fixed", "action": asdict(self.action)}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, object]) -> FixedPolicy:
+        action = saved["action"]
+        if not isinstance(action, Mapping):
+            raise ValueError(f"FixedPolicy: the saved action must be a mapping, got {action!r}")
+        return cls(Action(**action))

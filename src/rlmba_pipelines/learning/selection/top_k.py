@@ -1,0 +1,30 @@
+"""The highest utilities, each sample for itself: no eye for redundancy within the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from rlmba_pipelines.learning.selection.batch import check_finite, selection_of
+from rlmba_pipelines.learning.types import PoolView, Selection
+
+
+def top_k(
+    view: PoolView, utility_N: np.ndarray, query_size: int, reasons: Mapping[str, np.ndarray] | None = None
+) -> Selection:
+    """The ``query_size`` candidates of highest utility, highest first; ties go to the first sample id.
+
+    Args:
+        utility_N: float64[N] over all rows of the view, finite; labeled rows are ignored. Higher = chosen sooner.
+        reasons: float64[N] columns to keep for the chosen.
+
+    >>> view = PoolView(np.array(["a", "b", "c", "d"]), np.array([True, False, False, False]))
+    >>> top_k(view, np.array([9.0, 0.5, 0.2, 0.5]), query_size=2).sample_ids.tolist()
+    ['b', 'd']
+    """
+    check_finite(utility_N, view, "top_k: utility")
+    candidate_rows = view.candidate_rows
+    best_first = np.argsort(-utility_N[candidate_rows], kind="stable")  # rows are sorted by id, so stable = by id
+    rows = candidate_rows[best_first[:query_size]]
+    return selection_of(view, rows, utility_N[rows], reasons)

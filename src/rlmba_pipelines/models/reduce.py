@@ -1,0 +1,74 @@
+"""Principal components of every modality, fitted once on the unlabeled pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from rlmba_pipelines.learning.types import Features, UserError, rows_of
+
+NEGLIGIBLE = 1e-9  # share of the largest variance below which a component is noise of the arithmetic
+
+
+def reduce_features(features: Features, n_components: int, fit_ids: np.ndarray | Sequence[str]) -> Features:
+    """Standardize each modality and turn it to its principal components. Labels play no part.
+
+    Means, variances and components come from the rows of ``fit_ids`` that have the modality, so samples outside
+    (validation, test) are only projected. The whole block is divided by one number, so that a component has variance 1
+    on average and the lengths of components keep their proportions.
+
+    Args:
+        features: any number of modalities.
+        n_components: at most this many a modality (fewer where the rank is lower); 0 standardizes only.
+        fit_ids: the samples to learn from, usually the pool.
+
+    Returns:
+        Features with float32[N, <= n_components] blocks; rows of absent modalities are 0.
+
+    Raises:
+        UserError: a modality is present in none of ``fit_ids``.
+        ValueError: a present row is not finite; the sample is named.
+    """
+    fit_rows = np.sort(rows_of(features.sample_ids, fit_ids))
+    blocks = {}
+    for column, (name, block) in enumerate(features.blocks.items()):
+        present_N = features.present_NM[:, column]
+        rows = fit_rows[present_N[fit_rows]]
+        if not len(rows):
+            raise UserError(f"The modality {name!r} is present in none of the {len(fit_rows)} samples to learn from; "
+                            "leave it out of ingest.modalities or add samples that have it.")
+        check_finite_rows(block, present_N, features.sample_ids, name)
+        blocks[name] = np.where(present_N[:, None], _reduced(block, rows, n_components), np.float32(0))
+    suffix = f"|pca{n_components}" if n_components else "|standardized"
+    fingerprints = {name: features.fingerprints.get(name, "") + suffix for name in blocks}
+    return replace(features, blocks=blocks, fingerprints=fingerprints)
+
+
+def check_finite_rows(block: np.ndarray, present_N: np.ndarray, sample_ids: np.ndarray, name: str) -> None:
+    """Raise a ValueError that names the samples whose present rows hold NaN or infinity."""
+    bad_N = present_N & ~np.isfinite(block).all(axis=1)
+    if bad_N.any():
+        names = ", ".join(str(s) for s in sample_ids[bad_N][:3])
+        n_bad = int(bad_N.sum())
+        raise ValueError(f"Features of {name!r}: {n_bad} samples have values that are not finite (first: {names})")
+
+
+def _reduced(block: np.ndarray, fit_rows: np.ndarray, n_components: int) -> np.ndarray:
+    block_ND = block.astype(np.float64)
+    center, spread = block_ND[fit_rows].mean(axis=0), block_ND[fit_rows].std(axis=0)
+    block_ND = (block_ND - center) / np.where(spread > 0, spread, 1.0)
+    if n_components:
+        block_ND = block_ND @ _principal_axes(block_ND[fit_rows], n_components)
+    scale = np.sqrt((block_ND[fit_rows] ** 2).mean())
+    return (block_ND / (scale or 1.0)).astype(np.float32)
+
+
+def _principal_axes(centered_ND: np.ndarray, n_components: int) -> np.ndarray:
+    """Leading eigenvectors of the covariance, float64[D, <= n_components]; the largest entry of each is positive."""
+    variance, axes = np.linalg.eigh(centered_ND.T @ centered_ND / len(centered_ND))
+    variance, axes = variance[::-1][:n_components], axes[:, ::-1][:, :n_components]
+    axes = axes[:, : max(1, int((variance > NEGLIGIBLE * variance[0]).sum()))]
+    largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
+    return axes * np.sign(largest)

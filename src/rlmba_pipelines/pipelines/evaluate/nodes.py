@@ -1,0 +1,26 @@
+"""Measure: validation feeds weights, policy and stop rules; test is read here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from rlmba_pipelines.config import FusionConfig
+from rlmba_pipelines.learning.types import Features
+from rlmba_pipelines.models.fit import FusionState, PackedModel
+from rlmba_pipelines.simulation import steps
+
+
+def measure_validation(
+    model: PackedModel, features: Features, validation_labels: pd.DataFrame, labels: pd.DataFrame, fusion: FusionConfig
+) -> dict[str, Any]:
+    """On the validation split, or on the random slice that was bought for it."""
+    return steps.measure_validation(FusionState.unpack(model), features, validation_labels, labels, fusion)
+
+
+def measure_test(
+    model: PackedModel, features: Features, test_labels: pd.DataFrame, fusion: FusionConfig
+) -> dict[str, Any]:
+    """On the test split; empty where there is none."""
+    return steps.measure_on(FusionState.unpack(model), features, test_labels, fusion)

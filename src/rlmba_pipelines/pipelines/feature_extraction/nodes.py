@@ -1,0 +1,35 @@
+"""Feature extraction: frozen encoders once over every sample, then principal components of the pool."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from rlmba_pipelines.config import EncodersConfig, FusionConfig, IngestConfig
+from rlmba_pipelines.encoders.extract import extract_features
+from rlmba_pipelines.engines.local import map_shards
+from rlmba_pipelines.learning.types import Features
+from rlmba_pipelines.models.reduce import reduce_features
+from rlmba_pipelines.pipelines.ingest.nodes import media_root
+
+
+def encode_samples(
+    samples: pd.DataFrame, manifest: Path, feature_cache: Path, encoders: EncodersConfig, ingest: IngestConfig
+) -> Features:
+    """Features of every sample; only content that the cache has not seen is computed."""
+    return extract_features(
+        samples,
+        partial(media_root(manifest, ingest).read, max_bytes=ingest.caps.max_bytes),
+        encoders,
+        feature_cache,
+        caps=ingest.caps,
+        map_shards=map_shards,
+    )
+
+
+def reduce_samples(encoded: Features, samples: pd.DataFrame, fusion: FusionConfig) -> Features:
+    """The principal components that the learner sees, fitted on the unlabeled pool."""
+    pool_ids = samples.loc[samples["split"] == "pool", "sample_id"].to_numpy(dtype=str)
+    return reduce_features(encoded, fusion.reduced_dim, pool_ids)

@@ -1,0 +1,46 @@
+"""Ingest: what samples there are, which of them can be read, and how they are divided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rlmba_pipelines.config import IngestConfig, RoundsConfig
+from rlmba_pipelines.encoders.media import decoders
+from rlmba_pipelines.sources.check import check_media
+from rlmba_pipelines.sources.manifest import read_manifest
+from rlmba_pipelines.sources.media import MediaRoot
+from rlmba_pipelines.sources.roster import divide
+from rlmba_pipelines.sources.splits import assign_splits
+
+
+def media_root(manifest: Path, ingest: IngestConfig) -> MediaRoot:
+    """Where the media of a manifest lie: the folder asked for, else the manifest's own."""
+    return MediaRoot(Path(ingest.media_root) if ingest.media_root else manifest.parent)
+
+
+def check_samples(manifest: Path, ingest: IngestConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the manifest and decode every medium once; unreadable ones are set aside with their reason."""
+    return check_media(
+        read_manifest(manifest, modalities=ingest.modalities),
+        media_root(manifest, ingest),
+        decoders(ingest.caps),
+        caps=ingest.caps,
+        max_bad_share=ingest.max_bad_media,
+        manifest_name=manifest.name,
+        workers=ingest.workers,
+    )
+
+
+def divide_samples(
+    readable: pd.DataFrame, ingest: IngestConfig, rounds: RoundsConfig
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Split by group; from here on the labels of the pool are behind a door."""
+    split = assign_splits(
+        readable, validation_share=ingest.validation_share, test_share=ingest.test_share, seed=ingest.split_seed
+    )
+    roster = divide(readable.assign(split=split), rounds)
+    held = (roster.validation_labels, roster.test_labels)
+    return roster.samples, *held, roster.hidden_labels, roster.given_labels, roster.setup

@@ -1,0 +1,127 @@
+"""The policy learns, acts, and the batch it chose is bought."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from rlmba_pipelines.config import BalanceConfig, PolicyConfig, RoundsConfig
+from rlmba_pipelines.datasets import Answers
+from rlmba_pipelines.labeling import PeopleOracle, SimulatedOracle, sheet_of
+from rlmba_pipelines.learning.types import Features, Predictions
+from rlmba_pipelines.simulation import steps, tables
+
+
+def open_run(setup: dict[str, Any], rounds: RoundsConfig, policy: PolicyConfig) -> dict[str, Any]:
+    """The state before anything was seen."""
+    return tables.state_to_dict(steps.first_state(setup["modalities"], rounds.seed, policy))
+
+
+def choose_start(
+    features: Features,
+    samples: pd.DataFrame,
+    given_labels: pd.DataFrame,
+    setup: dict[str, Any],
+    round_state: dict[str, Any],
+    rounds: RoundsConfig,
+) -> pd.DataFrame:
+    """The batch of round 0, chosen without a model."""
+    return steps.choose_start(
+        features,
+        tables.pool_ids(samples),
+        setup["n_validation"],
+        given_labels,
+        tuple(setup["classes"]),
+        tables.state_from_dict(round_state),
+        rounds,
+    )
+
+
+def adapt_policy(
+    round_state: dict[str, Any],
+    validation_metrics: dict[str, Any],
+    labels: pd.DataFrame,
+    setup: dict[str, Any],
+    balance: BalanceConfig,
+    rounds: RoundsConfig,
+) -> dict[str, Any]:
+    """Weights, policy and stop rules after this round's validation."""
+    state = steps.adapt(
+        tables.state_from_dict(round_state),
+        validation_metrics,
+        setup["modalities"],
+        tables.spent(labels, setup["n_validation"]),
+        balance,
+        rounds,
+    )
+    return tables.state_to_dict(state)
+
+
+def choose_batch(
+    features: Features,
+    predictions: Predictions,
+    terms: pd.DataFrame,
+    samples: pd.DataFrame,
+    labels: pd.DataFrame,
+    setup: dict[str, Any],
+    adapted_state: dict[str, Any],
+    rounds: RoundsConfig,
+) -> pd.DataFrame:
+    """The next batch, in the order of choice, with the reasons."""
+    return steps.choose_batch(
+        features,
+        predictions,
+        tables.terms_from_frame(terms),
+        tables.pool_ids(samples),
+        labels,
+        setup["n_validation"],
+        tuple(setup["classes"]),
+        tables.state_from_dict(adapted_state),
+        rounds,
+    )
+
+
+def request_start_labels(
+    selection: pd.DataFrame, samples: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The start batch: for the machine, for tools (JSON Lines) and for people (CSV)."""
+    batch = tables.annotation_batch(selection, samples, None, ())
+    sheet = sheet_of(batch)
+    return batch, sheet, sheet
+
+
+def request_labels(
+    selection: pd.DataFrame, samples: pd.DataFrame, predictions: Predictions, labels: pd.DataFrame, setup: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The batch with the model's guess and the reasons: for the machine, for tools (JSON Lines), for people (CSV)."""
+    classes = tables.known_classes(setup["classes"], labels)
+    batch = tables.annotation_batch(selection, samples, predictions, classes)
+    sheet = sheet_of(batch)
+    return batch, sheet, sheet
+
+
+def buy_labels(
+    annotation_batch: pd.DataFrame,
+    answers: Answers,
+    labels: pd.DataFrame,
+    round_state: dict[str, Any],
+    setup: dict[str, Any],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Ask whoever answers; the ledger gets the purchase, the next round the labels.
+
+    Raises:
+        WaitingForLabels: people have not answered everything yet.
+    """
+    if setup["annotator"] == "simulated":
+        oracle: SimulatedOracle | PeopleOracle = SimulatedOracle(answers.hidden_labels)
+    else:
+        oracle = PeopleOracle(answers.returned(round_state["round_idx"]))
+    labels_next = tables.add_answers(labels, annotation_batch, oracle.label)
+    bought = labels_next[labels_next["round"] == round_state["round_idx"]]
+    return bought[bought["annotator"] != tables.GIVEN], labels_next
+
+
+def close_round(state: dict[str, Any]) -> dict[str, Any]:
+    """What the next round starts from."""
+    return tables.state_to_dict(steps.next_state(tables.state_from_dict(state)))

@@ -1,0 +1,56 @@
+"""The learning curve as a table: one row a stage, of the run and of its reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rlmba_pipelines.learning.metrics.statistics import wilson
+from rlmba_pipelines.simulation.tables import TRAINING, spent
+
+
+def curve_row(
+    strategy: str,
+    stage: int,
+    labels: pd.DataFrame,
+    n_validation: int,
+    validation: dict[str, Any],
+    test: dict[str, Any],
+    weights: dict[str, float],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """One point of the curve, measured on test, or on validation where there is no test split."""
+    measured = test or validation
+    low, high = wilson(int(measured["n_correct"]), int(measured["n"]))
+    return {
+        "strategy": strategy,
+        "stage": stage,
+        "labels": int((labels["purpose"] == TRAINING).sum()),
+        "labels_total": spent(labels, n_validation),
+        "measured_on": "test" if test else "validation",
+        "n_measured": measured["n"],
+        "accuracy_low": low,
+        "accuracy_high": high,
+        **{name: value for name, value in measured.items() if name not in {"n", "n_correct"}},
+        **{f"weight_{name}": weight for name, weight in weights.items()},
+        "seconds_train": seconds.get("train_fusion", float("nan")),
+        "seconds_select": seconds.get("choose_batch", float("nan")),
+    }
+
+
+def curve_of(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The table of a run; a stage that bought nothing (a stop rule had fired) is the same point again and left out."""
+    frame = pd.DataFrame(rows)
+    return frame.drop_duplicates("labels", keep="first", ignore_index=True) if len(frame) else frame
+
+
+def seconds_by_node(lineage: Path) -> dict[str, float]:
+    """Seconds of the latest run of every node, from the lineage log."""
+    if not lineage.exists():
+        return {}
+    lines = [json.loads(line) for line in lineage.read_text().splitlines() if line.endswith("}")]
+    return {line["node"]: line["seconds"] for line in lines}

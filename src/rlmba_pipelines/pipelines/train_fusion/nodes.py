@@ -1,0 +1,26 @@
+"""Train the fusion network on every label bought so far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from rlmba_pipelines.config import FusionConfig
+from rlmba_pipelines.learning.types import Features
+from rlmba_pipelines.models.fit import PackedModel
+from rlmba_pipelines.simulation import steps, tables
+
+
+def train_fusion(
+    features: Features,
+    labels: pd.DataFrame,
+    round_state: dict[str, Any],
+    setup: dict[str, Any],
+    fusion: FusionConfig,
+) -> tuple[PackedModel, dict[str, Any]]:
+    """The model of this round, and the log of its training."""
+    classes = tables.known_classes(setup["classes"], labels)
+    training = tables.labels_for(labels, classes, tables.TRAINING)
+    model = steps.learn(features, training, tables.state_from_dict(round_state), fusion)
+    return model.pack(), dict(model.log)

@@ -1,0 +1,16 @@
+"""First step of a round."""
+
+from kedro.pipeline import Pipeline, node
+
+from rlmba_pipelines.pipelines.train_fusion.nodes import train_fusion
+
+
+def create_pipeline() -> Pipeline:
+    return Pipeline([
+        node(
+            train_fusion,
+            ["features", "labels", "round_state", "setup", "params:fusion"],
+            ["model", "training_log"],
+            name="train_fusion",
+        ),
+    ])

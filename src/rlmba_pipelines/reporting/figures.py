@@ -1,0 +1,270 @@
+"""Pictures of an experiment: one function a question, each gives a matplotlib ``Figure``.
+
+The same figures serve kedro-viz (saved as PNG) and the report (SVG, see ``svg.py``). No pyplot, hence no global state.
+Sizes are in pixels: 1 pixel is 1/72 inch, so that in an SVG a font size is what the reader gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from rlmba_pipelines.reporting.data import Facts, curve_of, known_modalities
+from rlmba_pipelines.reporting.headline import compare
+from rlmba_pipelines.reporting.palette import LIGHT, of_modality
+from rlmba_pipelines.reporting.words import PEOPLE_SAY
+
+Size = tuple[int, int]
+WIDE, HALF, NARROW = (1000, 400), (480, 300), (330, 290)
+FONT = 13
+MARKERS = {"image": "o", "text": "s", "audio": "^", "video": "D", "other": "v"}
+STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": FONT,
+    "text.parse_math": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.edgecolor": LIGHT["line"],
+    "axes.labelcolor": LIGHT["muted"],
+    "axes.facecolor": "none",
+    "axes.axisbelow": True,
+    "text.color": LIGHT["ink"],
+    "xtick.color": LIGHT["line"],
+    "ytick.color": LIGHT["line"],
+    "xtick.labelcolor": LIGHT["muted"],
+    "ytick.labelcolor": LIGHT["muted"],
+    "ytick.major.size": 0,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": LIGHT["grid"],
+    "grid.linewidth": 1.0,
+    "lines.linewidth": 2.5,
+    "lines.markersize": 7,
+    "lines.solid_capstyle": "round",
+}
+
+Draw = Callable[..., Figure]
+
+
+def _styled(draw: Draw) -> Draw:
+    @wraps(draw)
+    def styled(*args: Any, **kwargs: Any) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+@_styled
+def learning_curve(curves: pd.DataFrame, facts: Facts, size: Size = WIDE) -> Figure:
+    """Accuracy over labels, the strategy against its reference, with 95 % bands and the labels saved."""
+    figure, axes = _canvas(size, right=_room(_names(facts), size))
+    ends = []
+    for name, color, dashes, marker in (
+        (facts.reference, "reference", (4, 2), "s"),
+        (facts.strategy, "strategy", (), "o"),
+    ):
+        curve = curve_of(curves, name)
+        if curve.empty:
+            continue
+        low, high = 100 * curve["accuracy_low"], 100 * curve["accuracy_high"]
+        axes.fill_between(curve["labels"], low, high, color=LIGHT[color], alpha=0.13, linewidth=0)
+        _line(axes, curve["labels"], 100 * curve["accuracy"], color, marker, dashes)
+        ends.append((100 * float(curve["accuracy"].iloc[-1]), str(name), color))
+    _direct_labels(axes, ends)
+    _axes_words(axes, curve_of(curves, facts.strategy), "Accuracy, %", size)
+    _mark_saving(axes, curves, facts, size)
+    return figure
+
+
+def _names(facts: Facts) -> list[str]:
+    return [name for name in (facts.strategy, facts.reference) if name]
+
+
+def _mark_saving(axes: Axes, curves: pd.DataFrame, facts: Facts, size: Size) -> None:
+    """A bracket at the accuracy that both reach, as long as the labels saved."""
+    found = compare(curves, facts)
+    if found is None or found.share_saved < 0.03:
+        return
+    start, end, level = found.labels_needed, found.reference_needed, 100 * found.target
+    axes.annotate(
+        "", (start, level), (end, level), arrowprops={"arrowstyle": "<|-|>", "color": LIGHT["ink"], "shrinkA": 0, "shrinkB": 0}
+    )
+    words = f"{end - start:,.0f} fewer labels\nfor {level:.1f} % accuracy"
+    axes.annotate(
+        words,
+        ((start + end) / 2, level),
+        (0.98, 0.07),
+        textcoords="axes fraction",
+        ha="right",
+        va="bottom",
+        linespacing=1.4,
+        arrowprops={"arrowstyle": "-", "color": LIGHT["muted"], "linewidth": 1, "shrinkB": 5, "relpos": (0.5, 1)},
+    )
+
+
+@_styled
+def modality_accuracy(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Figure:
+    """Accuracy of each modality's own head beside that of all together."""
+    curve = curve_of(curves, facts.strategy)
+    names = known_modalities(curve, "accuracy", facts.modalities)
+    return _lines_of_modalities(curve, names, "accuracy", "Accuracy, %", size, together=True)
+
+
+@_styled
+def modality_weights(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Figure:
+    """Weight of each modality in fusion and choice, in percent, over the labels."""
+    curve = curve_of(curves, facts.strategy)
+    names = known_modalities(curve, "weight", facts.modalities)
+    return _lines_of_modalities(curve, names, "weight", "Weight, %", size, together=False)
+
+
+def _lines_of_modalities(
+    curve: pd.DataFrame, names: Sequence[str], column: str, title: str, size: Size, *, together: bool
+) -> Figure:
+    spoken = [PEOPLE_SAY.get(m, m) for m in names]
+    figure, axes = _canvas(size, right=_room([*spoken, "together"] if together else spoken, size))
+    ends = []
+    for modality, word in zip(names, spoken, strict=True):
+        values, color = 100 * curve[f"{column}_{modality}"], of_modality(modality)
+        _line(axes, curve["labels"], values, color, MARKERS[color], ())
+        ends.append((float(values.dropna().iloc[-1]), word, color))
+    if together:
+        _line(axes, curve["labels"], 100 * curve["accuracy"], "ink", "", (1.5, 1.2))
+        ends.append((100 * float(curve["accuracy"].iloc[-1]), "together", "ink"))
+    _axes_words(axes, curve, title, size)
+    axes.set_ylim(bottom=0)
+    _direct_labels(axes, ends)
+    return figure
+
+
+@_styled
+def modality_shares(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Figure:
+    """Each modality's share of what the modalities contribute together (Shapley values, the negative ones as 0)."""
+    curve = curve_of(curves, facts.strategy)
+    names = known_modalities(curve, "shapley", facts.modalities)
+    spoken = [PEOPLE_SAY.get(m, m) for m in names]
+    figure, axes = _canvas(size, right=_room(spoken, size))
+    value_SM = curve[[f"shapley_{m}" for m in names]].clip(lower=0).to_numpy(float)
+    value_SM = value_SM[np.isfinite(value_SM).all(axis=1) & (value_SM.sum(axis=1) > 0)]
+    labels = curve["labels"].iloc[-len(value_SM) :]
+    share_SM = 100 * value_SM / value_SM.sum(axis=1, keepdims=True)
+    places, bottom_S, ends = np.arange(len(share_SM)), np.zeros(len(share_SM)), []
+    for column, (modality, word) in enumerate(zip(names, spoken, strict=True)):
+        color, height_S = of_modality(modality), share_SM[:, column]
+        axes.bar(places, height_S, 0.78, bottom_S, color=LIGHT[color], edgecolor=LIGHT["surface"], linewidth=1.5)
+        for place, height, bottom in zip(places, height_S, bottom_S, strict=True):
+            if height >= 9 and len(places) <= (6 if size[0] < 400 else 9):
+                axes.text(place, bottom + height / 2, f"{height:.0f}", ha="center", va="center", color=LIGHT["on-fill"])
+        if len(height_S):
+            ends.append((float(bottom_S[-1] + height_S[-1] / 2), word, color))
+        bottom_S = bottom_S + height_S
+    axes.set_title("Share, %", loc="left", fontsize=FONT, color=LIGHT["muted"], pad=12)
+    every = max(1, -(-len(places) // (5 if size[0] < 400 else 8)))
+    axes.set_xticks(places[::every], [f"{n:,}" for n in labels.iloc[::every]])
+    axes.set_xlabel("labels bought", labelpad=8)
+    axes.set_ylim(0, 100)
+    axes.grid(visible=False)
+    axes.set_yticks([0, 50, 100])
+    _direct_labels(axes, ends)
+    return figure
+
+
+@_styled
+def calibration(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Figure:
+    """Expected calibration error over labels, the strategy against its reference."""
+    figure, axes = _canvas(size, right=_room(_names(facts), size))
+    ends = []
+    for name, color, dashes, marker in (
+        (facts.reference, "reference", (4, 2), "s"),
+        (facts.strategy, "strategy", (), "o"),
+    ):
+        curve = curve_of(curves, name).dropna(subset="ece")
+        if not curve.empty:
+            _line(axes, curve["labels"], 100 * curve["ece"], color, marker, dashes)
+            ends.append((100 * float(curve["ece"].iloc[-1]), str(name), color))
+    _axes_words(axes, curve_of(curves, facts.strategy), "Calibration error, points", size)
+    axes.set_ylim(bottom=0)
+    _direct_labels(axes, ends)
+    return figure
+
+
+def _canvas(size: Size, right: int) -> tuple[Figure, Axes]:
+    """Axes with margins in pixels, room for direct labels on the right."""
+    width, height = size
+    figure = Figure(figsize=(width / 72, height / 72), dpi=100, facecolor=LIGHT["surface"])
+    left, bottom, top = 34, 56, 34
+    axes = figure.add_axes(
+        (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
+    )
+    return figure, axes
+
+
+def _room(names: Sequence[str], size: Size) -> int:
+    """Pixels that the longest direct label needs; never more than a third of the picture."""
+    return min(24 + 8 * max((len(name) for name in names), default=0), size[0] // 3)
+
+
+def _line(
+    axes: Axes, x: pd.Series, y: pd.Series, color: str, marker: str, dashes: tuple[float, ...]
+) -> None:
+    axes.plot(
+        x, y, color=LIGHT[color], marker=marker or None, dashes=dashes or (None, None), markeredgecolor=LIGHT["surface"],
+        markeredgewidth=1.2, clip_on=False, zorder=3,
+    )  # fmt: skip
+
+
+def _axes_words(axes: Axes, curve: pd.DataFrame, title: str, size: Size) -> None:
+    """Title where others put the y label, and ticks at the numbers of labels that were really bought."""
+    narrow = size[0] < 400
+    axes.set_title(title, loc="left", fontsize=FONT, color=LIGHT["muted"], pad=12)
+    axes.set_xlabel("labels bought", labelpad=8)
+    bought = sorted(set(curve["labels"]))
+    if len(bought) <= (4 if narrow else 7):
+        axes.set_xticks(bought)
+    elif len(bought) <= (8 if narrow else 14):
+        axes.set_xticks(bought[::-1][::2][::-1])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4 if narrow else 7, integer=True))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _direct_labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Names beside the ends of their lines, moved apart where they would touch."""
+    low, high = axes.get_ylim()
+    height = axes.get_position().height * axes.figure.get_figheight() * 72
+    gap = 1.25 * FONT / height * (high - low)
+    order = sorted(range(len(ends)), key=lambda row: ends[row][0])
+    places = spread([ends[row][0] for row in order], gap)
+    for row, place in zip(order, places, strict=True):
+        _, name, color = ends[row]
+        axes.annotate(
+            name, (1, place), (12, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+            color=LIGHT[color], va="center", fontweight="bold", annotation_clip=False,
+        )  # fmt: skip
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Ascending places moved as little as needed to lie at least ``gap`` apart, their mean kept within a cluster.
+
+    >>> spread([0.0, 1.0, 5.0], gap=2.0)
+    [-0.5, 1.5, 5.0]
+    """
+    clusters: list[tuple[float, int]] = []  # center, members
+    for place in places:
+        clusters.append((place, 1))
+        while len(clusters) > 1 and clusters[-1][0] - clusters[-2][0] < gap * (clusters[-1][1] + clusters[-2][1]) / 2:
+            (first, m), (second, n) = clusters[-2:]
+            clusters[-2:] = [((first * m + second * n) / (m + n), m + n)]
+    return [center + gap * (k - (size - 1) / 2) for center, size in clusters for k in range(size)]

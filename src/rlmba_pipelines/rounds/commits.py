@@ -1,0 +1,117 @@
+"""What is true: a stage of an experiment exists only when its commit manifest, written last, says so.
+
+A commit names the version and the sha256 of everything the stage wrote. It is ``asked`` once a batch is on its way to
+annotators (from then on the choice stands, whatever happens) and ``done`` once the answers are in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rlmba_pipelines.datasets.atomic import replacing
+from rlmba_pipelines.learning.types import UserError
+
+ASKED, DONE = "asked", "done"
+PREPARED = "prepared"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One stage: ``versions`` and ``digests`` (sha256) by dataset name."""
+
+    stage: str
+    state: str
+    run_id: str
+    versions: Mapping[str, str]
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The control files of one experiment: commits, parameters it was started with, ledger, lineage, lock."""
+
+    name: str
+    folder: Path
+
+    @classmethod
+    def of(cls, project_path: Path, name: str) -> Experiment:
+        """The experiment ``name`` of a project.
+
+        Raises:
+            UserError: the name is not one that can be a folder.
+        """
+        if not name or not all(c.isalnum() or c in "-_." for c in name) or name.startswith("."):
+            raise UserError(f"The experiment name {name!r} is used as a folder; use letters, digits, '-', '_' and '.'.")
+        return cls(name, project_path / "data" / "03_primary" / name)
+
+    @property
+    def lineage_path(self) -> Path:
+        return self.folder / "lineage.jsonl"
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.folder / "ledger.sqlite"
+
+    def commit(self, stage: str) -> Commit | None:
+        """The commit of a stage, or None while there is none."""
+        path = self.folder / "commits" / f"{stage}.json"
+        return Commit(**json.loads(path.read_text())) if path.exists() else None
+
+    def write_commit(self, commit: Commit) -> None:
+        """Make a stage true, in one rename."""
+        with replacing(self.folder / "commits" / f"{commit.stage}.json") as temporary:
+            temporary.write_text(json.dumps(asdict(commit), indent=1, sort_keys=True))
+
+    def is_done(self, stage: str) -> bool:
+        """Whether a stage is committed whole."""
+        commit = self.commit(stage)
+        return commit is not None and commit.state == DONE
+
+    def rounds_done(self) -> int:
+        """Rounds that are committed whole, round 0 not counted; -1 before round 0 is."""
+        k = 0
+        while self.is_done(f"round_{k:02d}"):
+            k += 1
+        return k - 1
+
+    def remember_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Keep what the experiment was started with, and refuse to go on with something else.
+
+        Raises:
+            UserError: a parameter that shapes the data of rounds differs from the start; the first is named.
+        """
+        path = self.folder / "parameters.json"
+        if not path.exists():
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(parameters, indent=1, sort_keys=True))
+            return
+        before = _flat(json.loads(path.read_text()))
+        now = _flat(parameters)
+        changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        if changed:
+            key = changed[0]
+            raise UserError(
+                f"Experiment {self.name!r} was started with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; "
+                f"start another one with --experiment NAME, or take the change back."
+            )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {key: leaf for name, part in value.items() for key, leaf in _flat(part, f"{prefix}{name}.").items()}
+    return {prefix.rstrip("."): value}
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of a file, or of the files of a folder in the order of their names."""
+    found = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                found.update(chunk)
+    return found.hexdigest()

@@ -1,0 +1,41 @@
+"""Which experiment and how many rounds the pipeline registry unrolls; Kedro gives ``register_pipelines`` no parameters.
+
+Set by the driver and by ``after_context_created``; the environment variables ``RLMBA_EXPERIMENT`` and ``RLMBA_ROUNDS``
+do the same for ``kedro viz`` and ``kedro registry``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlmba_pipelines.rounds.commits import Experiment
+
+DEFAULT_ROUNDS = 5
+
+
+@dataclass
+class Current:
+    """Mutable on purpose: the one place where the registry looks."""
+
+    project_path: Path = Path()
+    experiment_name: str | None = None
+    rounds: int | None = None
+
+    @property
+    def experiment(self) -> Experiment:
+        name = self.experiment_name or os.environ.get("RLMBA_EXPERIMENT", "main")
+        return Experiment.of(self.project_path, name)
+
+    def registered_rounds(self) -> int:
+        """As many as asked for, or as are committed, whichever is more."""
+        asked = self.rounds or int(os.environ.get("RLMBA_ROUNDS", DEFAULT_ROUNDS))
+        return max(asked, self.experiment.rounds_done())
+
+    def open_round(self) -> int:
+        """The round that the six named pipelines act on: the first that is not committed."""
+        return max(1, self.experiment.rounds_done() + 1)
+
+
+current = Current()

@@ -1,0 +1,197 @@
+"""The driver: one Kedro session, one ``run`` a round, a commit after each; stop rules are read between rounds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroServiceSession
+
+from rlmba_pipelines.labeling import WaitingForLabels
+from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment
+from rlmba_pipelines.rounds.current import DEFAULT_ROUNDS, current
+from rlmba_pipelines.rounds.lock import locked
+from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, START, stage_name
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run.
+
+    Attributes:
+        runtime_params: overrides of parameters, nested as in the YAML files; ``experiment`` and ``manifest`` included.
+        first, last: first and last round to run; None = the first open one, and ``rounds.rounds``.
+    """
+
+    project_path: Path
+    env: str | None
+    runtime_params: Mapping[str, Any]
+    first: int | None = None
+    last: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of the driver ended: the report, or the sheet that people have to fill in."""
+
+    experiment: Experiment
+    report: Path | None
+    waiting: WaitingForLabels | None
+    stopped: str | None
+
+
+class Runner:
+    """Runs pipelines of one experiment, each with the number of rounds that the registry is to unroll."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._session = KedroServiceSession.create(project_path=request.project_path, env=request.env)
+
+    def __call__(self, *names: str, rounds: int, nodes: list[str] | None = None) -> None:
+        current.rounds = rounds
+        pipelines.configure("rlmba_pipelines.pipeline_registry")
+        self._session.run(
+            pipeline_names=list(names), node_names=nodes, runtime_params=dict(self._request.runtime_params)
+        )
+
+
+def run_rounds(request: Request, say: Say) -> Outcome:
+    """Run every open round of an experiment up to the last one asked for, then measure once more and report.
+
+    Raises:
+        UserError: anything that a user can mend.
+    """
+    current.project_path = request.project_path
+    current.experiment_name = str(request.runtime_params.get("experiment", "main"))
+    experiment = current.experiment
+    rounds = last_round(request)
+    with locked(experiment.folder), quiet():
+        run = Runner(request)
+        if not experiment.is_done(PREPARED):
+            say("reading and encoding the samples …")
+            run(*PREPARATION, rounds=rounds)
+        try:
+            stopped = _run_open_rounds(request, experiment, run, rounds, say)
+        except WaitingForLabels as waiting:
+            return Outcome(experiment, None, waiting, None)
+        done = experiment.rounds_done()
+        if done < 1:
+            return Outcome(experiment, None, None, stopped)
+        run(FINAL, rounds=done)
+        say(_measured(experiment, FINAL, "after the last round"))
+        say("writing the report …")
+        run("report", rounds=done)
+    return Outcome(experiment, report_path(experiment), None, stopped)
+
+
+def last_round(request: Request) -> int:
+    """The number of the last round to run."""
+    if request.last is not None:
+        return request.last
+    return int(request.runtime_params.get("rounds", {}).get("rounds") or current.rounds or DEFAULT_ROUNDS)
+
+
+def _run_open_rounds(request: Request, experiment: Experiment, run: Runner, rounds: int, say: Say) -> str | None:
+    first = experiment.rounds_done() + 1
+    if request.first is not None and request.first != first:
+        raise UserError(f"Round {request.first} cannot run now: experiment {experiment.name!r} continues with round "
+                        f"{first}; leave --first away, or give --first {first}.")
+    for k in range(first, rounds + 1):
+        reason = stop_reason(experiment)
+        if reason:
+            say(f"stopped before round {k}: {reason}")
+            return reason
+        stage, started = stage_name(k), time.perf_counter()
+        commit = experiment.commit(stage)
+        waiting = commit is not None and commit.state == ASKED
+        run(stage, rounds=rounds, nodes=[f"{stage}.buy_labels", f"{stage}.close_round"] if waiting else None)
+        say(_summary(experiment, k, time.perf_counter() - started))
+    return stop_reason(experiment)
+
+
+def stop_reason(experiment: Experiment) -> str | None:
+    """Why the last committed round said that nothing more is to be bought; None while the run goes on."""
+    done = experiment.rounds_done()
+    state = read_json(experiment, stage_name(done), "07_model_output", "round_state_next") if done >= 0 else None
+    return state["stopped"] if state else None
+
+
+def committed_path(experiment: Experiment, stage: str, layer: str, file: str) -> Path:
+    """Where a committed stage keeps ``file``.
+
+    Raises:
+        UserError: the stage is not committed.
+    """
+    commit = experiment.commit(stage)
+    version = commit.versions.get(f"{stage}.{file.partition('.')[0]}") if commit else None
+    if version is None:
+        raise UserError(f"{stage} of experiment {experiment.name!r} has no {file} yet; run 'kedro rounds run'.")
+    return experiment.folder.parents[1] / layer / experiment.name / stage / file / version / file
+
+
+def read_json(experiment: Experiment, stage: str, layer: str, role: str) -> dict[str, Any] | None:
+    """A JSON dataset of a committed stage; None while the stage does not exist."""
+    if experiment.commit(stage) is None:
+        return None
+    found: dict[str, Any] = json.loads(committed_path(experiment, stage, layer, f"{role}.json").read_text())
+    return found
+
+
+def report_path(experiment: Experiment) -> Path:
+    """Where the report of an experiment lies."""
+    return experiment.folder.parents[1] / "08_reporting" / experiment.name / "report.html"
+
+
+def sheet_path(experiment: Experiment, stage: str, file: str) -> Path:
+    """The committed batch of a stage: ``annotation_sheet.csv``, ``annotation_tasks.jsonl``, ``annotation_batch.parquet``."""
+    return committed_path(experiment, stage, "07_model_output", file)
+
+
+def measured(experiment: Experiment, stage: str) -> dict[str, Any] | None:
+    """The metrics that count for a stage: on test, or on validation where there is no test split."""
+    test = read_json(experiment, stage, "08_reporting", "test_metrics")
+    return test or read_json(experiment, stage, "08_reporting", "validation_metrics")
+
+
+def _measured(experiment: Experiment, stage: str, name: str) -> str:
+    found = measured(experiment, stage)
+    if not found:
+        return f"{name}: nothing to measure on"
+    return f"{name}: {n_training_labels(experiment, stage):,} training labels, accuracy {100 * found['accuracy']:.1f} %"
+
+
+def n_training_labels(experiment: Experiment, stage: str) -> int:
+    """How many labels the model of a stage was trained on."""
+    k = experiment.rounds_done() if stage == FINAL else int(stage.removeprefix("round_")) - 1
+    labels = pd.read_parquet(committed_path(experiment, stage_name(k), "03_primary", "labels_next.parquet"))
+    return int((labels["purpose"] == "training").sum())
+
+
+def _summary(experiment: Experiment, k: int, seconds: float) -> str:
+    bought = len(pd.read_parquet(sheet_path(experiment, stage_name(k), "annotation_batch.parquet")))
+    if k == 0:
+        return f"{START}: start batch of {bought:,} labels bought, {seconds:.1f} s"
+    return f"{_measured(experiment, stage_name(k), stage_name(k))}; {bought:,} more bought, {seconds:.1f} s"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Kedro tells every load and save; the driver tells rounds. Warnings and errors pass."""
+    logger = logging.getLogger("kedro")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,50 @@
+"""One runner an experiment: a file lock that the operating system releases, even after SIGKILL."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rlmba_pipelines.learning.types import UserError
+
+_held: set[Path] = set()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the experiment in ``folder``; a second call within the same process is let through.
+
+    Raises:
+        UserError: another process holds it; the message names the holder.
+    """
+    path = folder / "LOCK"
+    if path in _held:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            stream.seek(0)
+            holder = stream.read().strip() or "another process"
+            raise UserError(f"Experiment {folder.name!r} is being run by {holder}; wait for it to end, or use another "
+                            "--experiment.") from None
+        stream.seek(0)
+        stream.truncate()
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        stream.write(f"process {os.getpid()} on {socket.gethostname()} since {started} "
+                     f"({json.dumps(' '.join(Path(a).name for a in sys.argv[:4]))})")
+        stream.flush()
+        _held.add(path)
+        try:
+            yield
+        finally:
+            _held.discard(path)

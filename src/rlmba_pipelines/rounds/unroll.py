@@ -1,0 +1,93 @@
+"""A round is a namespace: one template, wired into ``round_01``, ``round_02``, … and measured once more in ``final``.
+
+One ``unroll`` feeds the registry and the driver, so what kedro-viz draws is what runs.
+"""
+
+from __future__ import annotations
+
+from kedro.pipeline import Pipeline
+
+from rlmba_pipelines.pipelines import (
+    evaluate,
+    evidential_scoring,
+    feature_extraction,
+    ingest,
+    policy_selection,
+    report,
+    train_fusion,
+)
+
+START, FINAL = "round_00", "final"
+PREPARATION = ("ingest", "feature_extraction")
+STEPS = ("train_fusion", "evidential_scoring", "evaluate", "policy_selection")
+DRAWN_ROUNDS = 12  # kedro-viz slows super-linearly: 20 rounds load in 5 s, 60 in 104 s
+
+# all that one round hands to the next: input of a round <- output of the round before
+CARRIED = {"labels": "labels_next", "round_state": "round_state_next"}
+SHARED = ("features", "samples", "validation_labels", "test_labels", "answers", "setup")
+
+
+def stage_name(round_idx: int) -> str:
+    """``round_03`` for 3."""
+    return f"round_{round_idx:02d}"
+
+
+def prepare() -> Pipeline:
+    """Ingest and frozen features, once an experiment."""
+    return ingest.create_pipeline() + feature_extraction.create_pipeline()
+
+
+def build_round(round_idx: int) -> Pipeline:
+    """Round 0 buys the start batch; every later one learns from what was bought before and buys again."""
+    if round_idx == 0:
+        return _stage(policy_selection.create_start(), START, {"labels": "given_labels"})
+    template = Pipeline([
+        train_fusion.create_pipeline(),
+        evidential_scoring.create_pipeline(),
+        evaluate.create_pipeline(),
+        policy_selection.create_pipeline(),
+    ])
+    return _stage(template, stage_name(round_idx), _carried_from(round_idx - 1))
+
+
+def build_final(rounds: int) -> Pipeline:
+    """What everything bought is worth: train and measure once more after the last round."""
+    template = train_fusion.create_pipeline() + evaluate.create_pipeline()
+    return _stage(template, FINAL, _carried_from(rounds))
+
+
+def build_report(rounds: int) -> Pipeline:
+    """The report over rounds 1 … ``rounds`` and the closing measurement."""
+    return report.create_pipeline([stage_name(k) for k in range(rounds + 1)], FINAL)
+
+
+def unroll(rounds: int) -> Pipeline:
+    """The whole experiment as one graph."""
+    drawn = range(max(0, rounds - DRAWN_ROUNDS) and rounds - DRAWN_ROUNDS + 1, rounds + 1)
+    stages = [build_round(k) for k in drawn]
+    return Pipeline([prepare(), *stages, build_final(rounds), build_report(rounds)])
+
+
+def step_of_round(step: str, round_idx: int) -> Pipeline:
+    """One of the four steps, of one round: ``train_fusion``, ``evidential_scoring``, ``evaluate``, ``policy_selection``."""
+    template = {
+        "train_fusion": train_fusion,
+        "evidential_scoring": evidential_scoring,
+        "evaluate": evaluate,
+        "policy_selection": policy_selection,
+    }[step].create_pipeline()
+    stage = stage_name(round_idx)
+    names = {node.name for node in template.nodes}
+    return Pipeline([n for n in build_round(round_idx).nodes if n.name.removeprefix(f"{stage}.") in names])
+
+
+def _carried_from(round_idx: int) -> dict[str, str]:
+    return {name: f"{stage_name(round_idx)}.{source}" for name, source in CARRIED.items()}
+
+
+def _stage(template: Pipeline, namespace: str, carried: dict[str, str]) -> Pipeline:
+    free = template.inputs()
+    shared = {name: name for name in SHARED if name in free}
+    carried = {name: source for name, source in carried.items() if name in free}
+    parameters = {name for name in free if name.startswith("params:")}
+    return Pipeline(template, namespace=namespace, inputs={**shared, **carried}, parameters=parameters)

@@ -1,0 +1,115 @@
+"""Tables that travel between rounds and people (pandas), and their way into the nouns of ``learning`` and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlmba_pipelines.learning.types import Labels, Predictions, RoundState, Selection, Terms
+
+TRAINING, VALIDATION = "training", "validation"
+GIVEN = "manifest"  # the annotator of labels that were there before the run and cost nothing
+MEDIA = ("image", "text", "audio", "video")
+
+Answer = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def pool_ids(samples: pd.DataFrame) -> np.ndarray:
+    """str[N], the samples that may be bought, sorted."""
+    return np.sort(samples.loc[samples["split"] == "pool", "sample_id"].to_numpy(dtype=str))
+
+
+def empty_labels() -> pd.DataFrame:
+    """The label table before anything is bought."""
+    columns = {
+        "sample_id": "object",
+        "label": "object",
+        "purpose": "object",
+        "round": "int64",
+        "annotator": "object",
+        "cost": "float64",
+    }
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+
+
+def known_classes(classes: Sequence[str], labels: pd.DataFrame) -> tuple[str, ...]:
+    """The class names, as told in advance or else as bought so far, sorted."""
+    return tuple(classes) or tuple(sorted(labels["label"].unique()))
+
+
+def labels_for(labels: pd.DataFrame, classes: tuple[str, ...], purpose: str) -> Labels:
+    """The rows of a label table that serve ``purpose``; a class nobody has told of can be neither learned nor met."""
+    rows = labels[(labels["purpose"] == purpose) & labels["label"].isin(classes)].sort_values("sample_id")
+    position = {name: i for i, name in enumerate(classes)}
+    y = np.array([position[name] for name in rows["label"]], dtype=np.int64)
+    return Labels(rows["sample_id"].to_numpy(dtype=str), y, classes)
+
+
+def spent(labels: pd.DataFrame, n_validation: int) -> int:
+    """Labels paid for: everything bought, and the given validation split (its labels are used, so they count)."""
+    return int((labels["annotator"] != GIVEN).sum()) + n_validation
+
+
+def add_answers(labels: pd.DataFrame, batch: pd.DataFrame, answer: Answer) -> pd.DataFrame:
+    """The label table with the answers to ``batch``, in the order of rounds and ids."""
+    if batch.empty:
+        return labels
+    bought = answer(batch)
+    both = pd.concat([labels, bought], ignore_index=True) if len(labels) else bought
+    return both.sort_values(["round", "sample_id"], ignore_index=True)
+
+
+def batch_of(selection: Selection, purpose: str, round_idx: int) -> pd.DataFrame:
+    """A selection as a table, one row a sample in the order of choice."""
+    frame = pd.DataFrame({
+        "sample_id": selection.sample_ids.astype(object),
+        "rank": np.arange(1, len(selection) + 1),
+        "round": round_idx,
+        "purpose": purpose,
+        "utility": selection.utility_Q,
+        **selection.reasons,
+    })
+    return frame.astype({"sample_id": "object", "rank": "int64", "round": "int64"})
+
+
+def empty_batch(round_idx: int) -> pd.DataFrame:
+    """The batch of a round that buys nothing."""
+    return batch_of(Selection(np.array([], dtype=str), np.array([])), TRAINING, round_idx)
+
+
+def annotation_batch(
+    selection: pd.DataFrame, samples: pd.DataFrame, predictions: Predictions | None, classes: tuple[str, ...]
+) -> pd.DataFrame:
+    """What an annotator needs: the sample, its price, where its media are, and the model's guess."""
+    media = [name for name in MEDIA if name in samples]
+    batch = selection.merge(samples[["sample_id", "cost", *media]], on="sample_id", how="left", validate="one_to_one")
+    if predictions is not None and len(batch):
+        asked = predictions.take(batch["sample_id"].to_numpy(dtype=str)).probabilities_NC
+        batch["guess"] = [classes[c] for c in asked.argmax(axis=1)]
+        batch["guess_probability"] = asked.max(axis=1)
+    return batch
+
+
+def terms_to_frame(terms: Terms) -> pd.DataFrame:
+    """One row a sample."""
+    return pd.DataFrame({"sample_id": terms.sample_ids.astype(object), **terms.columns})
+
+
+def terms_from_frame(frame: pd.DataFrame) -> Terms:
+    """The terms from their table."""
+    columns = {str(name): frame[name].to_numpy() for name in frame.columns if name != "sample_id"}
+    return Terms(frame["sample_id"].to_numpy(dtype=str), columns)
+
+
+def state_to_dict(state: RoundState) -> dict[str, Any]:
+    """The state as JSON."""
+    return {**asdict(state), "weights_M": state.weights_M.tolist(), "accuracies": list(state.accuracies)}
+
+
+def state_from_dict(data: Mapping[str, Any]) -> RoundState:
+    """The state from its JSON."""
+    return RoundState(**{**data, "weights_M": np.array(data["weights_M"]), "accuracies": tuple(data["accuracies"])})

@@ -1,0 +1,183 @@
+"""Ingest: read every medium once, take its sha256, decode it fully, and set aside what is bad, with the reason."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import multiprocessing
+import resource
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import pandas as pd
+from tqdm import tqdm
+
+from rlmba_pipelines.config import MediaCaps
+from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.sources.manifest import MODALITIES
+from rlmba_pipelines.sources.media import MediaError, MediaRoot, is_reference, read_medium
+
+SHARD_SIZE = 64
+DECODE_SECONDS = 60  # one medium; far above what the caps allow on any machine
+WORKER_BYTES = 6 * 2**30  # address space of a worker, so that a hostile file ends in an error and not in swapping
+
+Decoder = Callable[[bytes], object]
+
+
+class Medium(NamedTuple):
+    """One cell of the manifest: its position in the table, and what it names."""
+
+    position: int
+    modality: str
+    cell: str
+
+
+def check_media(
+    manifest: pd.DataFrame,
+    root: MediaRoot,
+    decoders: Mapping[str, Decoder],
+    *,
+    caps: MediaCaps,
+    max_bad_share: float,
+    progress: bool = True,
+    workers: int = 1,
+    map_shards: Callable[..., Iterable[Any]] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The manifest without its bad media, and the list of these.
+
+    Args:
+        manifest: of ``read_manifest``.
+        root: where the media are.
+        decoders: modality -> function that decodes the bytes fully, or raises ``ValueError`` with a reason that
+            continues "the file x …"; picklable when ``workers > 1``.
+        caps: bytes over ``max_bytes`` are not read.
+        max_bad_share: share of the samples, in [0, 1], that may have a bad medium.
+        progress: show a bar.
+        workers: handed to ``map_shards``.
+        map_shards: of ``engines``; without one everything runs in this process.
+
+    Returns:
+        The manifest with a column ``<modality>_sha256`` (of the file's bytes, of the UTF-8 text) for every modality,
+        bad media emptied and samples that have nothing left dropped; and the quarantine: ``sample_id``, ``row``,
+        ``modality``, ``ref``, ``reason``, ``dropped`` (whether the whole sample went).
+
+    Raises:
+        UserError: a reference leaves the root, or more than ``max_bad_share`` of the samples have a bad medium.
+    """
+    name = str(manifest.attrs.get("name", "manifest"))
+    modalities = [m for m in MODALITIES if m in manifest.columns]
+    media = [Medium(i, m, cell) for m in modalities for i, cell in enumerate(manifest[m]) if cell]
+    for medium in media:
+        if is_reference(medium.modality, medium.cell):
+            try:
+                root.check(medium.cell)
+            except UserError as error:
+                raise UserError(f"{name}, row {manifest['row'].iloc[medium.position]}: {error}") from None
+
+    check = partial(_check_shard, root, dict(decoders), caps.max_bytes)
+    shards = [media[start : start + SHARD_SIZE] for start in range(0, len(media), SHARD_SIZE)]
+    if map_shards is None:
+        results: Iterable[list[tuple[str, str]]] = map(check, shards)
+    else:
+        results = map_shards(check, shards, setup=limit_memory, workers=workers)
+    outcomes: list[tuple[str, str]] = []
+    with tqdm(total=len(media), desc="check media", unit=" files", disable=not progress) as bar:
+        for result in results:
+            outcomes.extend(result)
+            bar.update(len(result))
+
+    columns = {m: list(manifest[m]) for m in modalities}
+    digests = {m: [""] * len(manifest) for m in modalities}
+    bad: list[tuple[Medium, str]] = []
+    for medium, (digest, reason) in zip(media, outcomes, strict=True):
+        if reason:
+            bad.append((medium, reason))
+            columns[medium.modality][medium.position] = ""
+        else:
+            digests[medium.modality][medium.position] = digest
+    _stop_if_too_many(bad, manifest, name, max_bad_share)
+
+    checked = manifest.assign(**columns, **{f"{m}_sha256": digests[m] for m in modalities})
+    keep = (checked[modalities] != "").any(axis=1)
+    quarantine = pd.DataFrame(
+        [
+            (manifest["sample_id"].iloc[m.position], int(manifest["row"].iloc[m.position]), m.modality,
+             m.cell if is_reference(m.modality, m.cell) else "", reason, not keep.iloc[m.position])
+            for m, reason in sorted(bad, key=lambda item: item[0].position)
+        ],
+        columns=["sample_id", "row", "modality", "ref", "reason", "dropped"],
+    )
+    if not keep.any():
+        raise UserError(f"{name}: no sample has a medium that can be read; check the media root.")
+    return checked[keep].reset_index(drop=True), quarantine
+
+
+def _stop_if_too_many(
+    bad: list[tuple[Medium, str]], manifest: pd.DataFrame, name: str, max_bad_share: float
+) -> None:
+    n_bad = len({medium.position for medium, _ in bad})
+    share = n_bad / len(manifest)
+    if share <= max_bad_share:
+        return
+    medium, reason = min(bad, key=lambda item: manifest["row"].iloc[item[0].position])
+    row = manifest["row"].iloc[medium.position]
+    what = f"the file {medium.cell}" if is_reference(medium.modality, medium.cell) else "the text"
+    raise UserError(
+        f"{name}, row {row}: {what} {reason}. {n_bad:,} of {len(manifest):,} samples have such media "
+        f"({share:.1%}, allowed are {max_bad_share:.1%}). Copy them again, or let such rows be set aside with  "
+        f"--max-bad-media {math.ceil(share * 100)}%."
+    )
+
+
+def _check_shard(
+    root: MediaRoot, decoders: Mapping[str, Decoder], max_bytes: int, shard: list[Medium]
+) -> list[tuple[str, str]]:
+    """For every medium its sha256 and "", or "" and the reason why it is bad."""
+    return [_check_medium(root, decoders[medium.modality], max_bytes, medium) for medium in shard]
+
+
+def _check_medium(root: MediaRoot, decode: Decoder, max_bytes: int, medium: Medium) -> tuple[str, str]:
+    try:
+        data = read_medium(root, max_bytes, medium.modality, medium.cell)
+        with _time_limit(DECODE_SECONDS):
+            decode(data)
+    except UserError:
+        raise
+    except MediaError as error:
+        return "", error.reason
+    except TimeoutError:
+        return "", f"takes more than {DECODE_SECONDS} seconds to decode"
+    except MemoryError:
+        return "", "needs more memory to decode than is allowed"
+    except ValueError as error:
+        return "", str(error)
+    return hashlib.sha256(data).hexdigest(), ""
+
+
+def limit_memory() -> None:
+    """Cap the address space of a worker process; the parent's own is left alone."""
+    if multiprocessing.parent_process() is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (WORKER_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise ``TimeoutError`` in the block after ``seconds``; outside a main thread there is no such limit."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

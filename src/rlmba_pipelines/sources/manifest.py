@@ -1,0 +1,246 @@
+"""The user's manifest: one row a sample, one column a modality, as CSV, JSON Lines or Parquet.
+
+Everything is read as text, because ids like 007 and labels like NA are names and not numbers. Row numbers in messages
+are those that a user sees: the header of a CSV file is row 1.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import pandas as pd
+
+from rlmba_pipelines.learning.types import UserError
+
+MODALITIES = ("image", "text", "audio", "video")
+OPTIONAL = ("label", "split", "group", "cost")
+SPLITS = ("pool", "validation", "test")
+
+Record = tuple[int, dict[str, str]]  # row number as the user sees it, column -> text
+
+
+def read_manifest(path: str | Path, *, modalities: Sequence[str] = ()) -> pd.DataFrame:
+    """The manifest as one canonical table.
+
+    Args:
+        path: a ``.csv`` (UTF-8, comma), ``.jsonl``/``.ndjson`` or ``.parquet`` file.
+        modalities: the modalities to keep; empty keeps all that the manifest has.
+
+    Returns:
+        One row a sample, sorted by ``sample_id``: ``sample_id``, the modality columns (empty = missing), ``label``,
+        ``split`` ("" where not given), ``group`` (the sample's own id where not given), ``cost`` (float64, 1 where not
+        given), ``row`` (int64, the row number in the file), then the ``meta_*`` columns. ``attrs["name"]`` is the
+        name of the file, for messages.
+
+    Raises:
+        UserError: the file or one of its rows is not what a manifest is; the sentence names the row.
+    """
+    path = Path(path)
+    columns, records = _read_records(path)
+    present = _check_columns(columns, modalities, path.name)
+    meta = [c for c in columns if c.startswith("meta_")]
+    seen: dict[str, int] = {}
+    rows = [_check_record(record, present, meta, seen, path.name) for record in records]
+    if not rows:
+        raise UserError(f"{path.name}: the manifest has no rows; give it one row a sample below the header.")
+    order = ["sample_id", *present, *OPTIONAL, "row", *meta]
+    table = pd.DataFrame(rows, columns=order).sort_values("sample_id", ignore_index=True)
+    text = [c for c in order if c not in ("cost", "row")]
+    table = table.astype({**dict.fromkeys(text, object), "cost": "float64", "row": "int64"})
+    table.attrs["name"] = path.name
+    return table
+
+
+def _check_columns(columns: Sequence[str], wanted: Sequence[str], name: str) -> list[str]:
+    """The modality columns to keep, in the order of ``MODALITIES``."""
+    for column in columns:
+        if list(columns).count(column) > 1:
+            raise UserError(f"{name}: the column {column!r} occurs twice; rename or drop one of them.")
+        known = (*MODALITIES, *OPTIONAL, "sample_id")
+        if column not in known and not column.startswith("meta_"):
+            advice = f"rename it to meta_{column} to keep it" if column.strip() else "give it a name that starts meta_"
+            raise UserError(f"{name}: the column {column!r} is not one that a manifest has; {advice}, or drop it.")
+    if "sample_id" not in columns:
+        raise UserError(f"{name}: there is no sample_id column; add one with a unique name for every sample.")
+    have = [m for m in MODALITIES if m in columns]
+    if not have:
+        raise UserError(f"{name}: there is no modality column; add at least one of {', '.join(MODALITIES)}.")
+    for modality in wanted:
+        if modality not in have:
+            raise UserError(
+                f"{name}: the modality {modality!r} was asked for, but the manifest has only {', '.join(have)}; "
+                f"add the column or change ingest.modalities."
+            )
+    return [m for m in have if not wanted or m in wanted]
+
+
+def _check_record(
+    record: Record, present: Sequence[str], meta: Sequence[str], seen: dict[str, int], name: str
+) -> dict[str, object]:
+    row, cells = record
+
+    def refuse(complaint: str) -> NoReturn:
+        raise UserError(f"{name}, row {row}: {complaint}")
+
+    for column, cell in cells.items():
+        if "\0" in cell:
+            refuse(f"the cell {column!r} holds a NUL byte; remove it.")
+    sample_id = cells.get("sample_id", "")
+    if not sample_id.strip():
+        refuse("the sample_id is empty; give every sample a name of its own.")
+    if sample_id in seen:
+        refuse(f"the sample_id {sample_id!r} was already used in row {seen[sample_id]}; make the ids unique.")
+    seen[sample_id] = row
+    media = {m: cells.get(m, "") if cells.get(m, "").strip() else "" for m in present}
+    if not any(media.values()):
+        refuse(f"the sample {sample_id!r} has no {' and no '.join(present)}; fill one in or drop the row.")
+    split = cells.get("split", "").strip()
+    if split and split not in SPLITS:
+        refuse(f"the split {split!r} is not one of {', '.join(SPLITS)}; correct it or leave it empty.")
+    cost_text = cells.get("cost", "").strip()
+    cost = _number(cost_text) if cost_text else 1.0
+    if cost is None:
+        refuse(f"the cost {cost_text!r} is not a nonnegative number; correct it or leave it empty for 1.")
+    label = cells.get("label", "")
+    group = cells.get("group", "")
+    return {
+        "sample_id": sample_id,
+        **media,
+        "label": label if label.strip() else "",
+        "split": split,
+        "group": group if group.strip() else sample_id,
+        "cost": cost,
+        "row": row,
+        **{c: cells.get(c, "") for c in meta},
+    }
+
+
+def _number(text: str) -> float | None:
+    """A nonnegative finite number, or None.
+
+    >>> _number("2.5"), _number("-1"), _number("nan"), _number("1_000")
+    (2.5, None, None, None)
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 and "_" not in text else None
+
+
+def _read_records(path: Path) -> tuple[list[str], Iterable[Record]]:
+    if path.suffix.lower() not in (".csv", ".jsonl", ".ndjson", ".parquet"):
+        raise UserError(f"{path.name}: a manifest is a .csv, .jsonl or .parquet file; save it as one of these.")
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; give the path of your manifest as ingest.manifest.")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: the file cannot be read ({error.strerror}); check its permissions.") from error
+    if path.suffix.lower() == ".parquet":
+        return _from_parquet(data, path.name)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path.name}, row {row}: the file is not UTF-8 text; save it with encoding UTF-8.") from error
+    return _from_csv(text, path.name) if path.suffix.lower() == ".csv" else _from_json_lines(text, path.name)
+
+
+def _from_csv(text: str, name: str) -> tuple[list[str], Iterator[Record]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+
+    def numbered() -> Iterator[tuple[int, list[str]]]:
+        row = 0
+        while True:
+            row += 1
+            try:
+                yield row, next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise UserError(f"{name}, row {row}: this is not a row of CSV ({error}); mend its quotes.") from error
+
+    rows = numbered()
+    header = next(rows, (1, []))[1]
+    columns = [c.strip() for c in header]
+
+    def records() -> Iterator[Record]:
+        for row, cells in rows:
+            if not cells:
+                continue  # a blank line
+            if len(cells) != len(columns):
+                raise UserError(
+                    f"{name}, row {row}: the row has {len(cells)} cells and the header {len(columns)}; "
+                    f"put cells that hold commas into double quotes."
+                )
+            yield row, dict(zip(columns, cells, strict=True))
+
+    return columns, records()
+
+
+def _from_json_lines(text: str, name: str) -> tuple[list[str], list[Record]]:
+    records: list[Record] = []
+    for row, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            pairs = json.loads(line, object_pairs_hook=tuple, parse_int=str, parse_float=str, parse_constant=str)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{name}, row {row}: this line is not JSON; write one object a line.") from error
+        if not line.lstrip().startswith("{"):
+            raise UserError(f"{name}, row {row}: this line is not a JSON object; write one object a line.")
+        cells: dict[str, str] = {}
+        for column, value in pairs:
+            if column in cells:
+                raise UserError(f"{name}, row {row}: the name {column!r} occurs twice; keep one of them.")
+            if isinstance(value, (list, tuple)):
+                raise UserError(f"{name}, row {row}: {column!r} holds a list or an object; make it text or a number.")
+            cells[column] = "" if value is None else str(value).lower() if isinstance(value, bool) else value
+        records.append((row, cells))
+    columns = list(dict.fromkeys(column for _, cells in records for column in cells))
+    if not records:
+        raise UserError(f"{name}: the manifest has no rows; give it one JSON object a sample.")
+    return columns, records
+
+
+def _from_parquet(data: bytes, name: str) -> tuple[list[str], Iterator[Record]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{name}: this is not a Parquet file that can be read; write it again.") from error
+    columns = [str(c) for c in table.column_names if not str(c).startswith("__index_level_")]
+    cells = {}
+    for column in columns:
+        kind = table.column(column).type
+        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            raise UserError(f"{name}: the column {column!r} holds {kind} values; make it text or numbers.")
+        cells[column] = ["" if value is None else _text(value) for value in table.column(column).to_pylist()]
+
+    def records() -> Iterator[Record]:
+        for position in range(table.num_rows):
+            yield position + 1, {column: cells[column][position] for column in columns}
+
+    return columns, records()
+
+
+def _text(value: object) -> str:
+    """A cell as text: whole floats lose their ``.0``, which Parquet adds to integer columns with gaps.
+
+    >>> _text(3.0), _text(2.5), _text(True), _text("007"), _text(float("nan"))
+    ('3', '2.5', 'true', '007', '')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return "" if math.isnan(value) else str(int(value)) if value.is_integer() else repr(value)
+    return str(value)

@@ -1,0 +1,91 @@
+"""The roster of a run: what it may know of a manifest, kept apart from the labels that must stay hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from rlmba_pipelines.config import RoundsConfig
+from rlmba_pipelines.learning.types import UserError
+
+MODALITIES = ("image", "text", "audio", "video")
+
+
+@dataclass(frozen=True)
+class Roster:
+    """A divided manifest.
+
+    Attributes:
+        samples: every sample without its label: id, split, group, cost, media and their digests, notes.
+        validation_labels, test_labels: ``sample_id, label`` of the given splits; may be empty.
+        hidden_labels: ``sample_id, label`` of the pool where an oracle answers from the manifest; else empty.
+        given_labels: ledger rows of pool samples that were labeled before the run; they cost nothing.
+        setup: ``annotator``, ``classes`` (empty = from the labels), ``modalities``, and counts.
+    """
+
+    samples: pd.DataFrame
+    validation_labels: pd.DataFrame
+    test_labels: pd.DataFrame
+    hidden_labels: pd.DataFrame
+    given_labels: pd.DataFrame
+    setup: dict[str, Any]
+
+
+def divide(manifest: pd.DataFrame, rounds: RoundsConfig) -> Roster:
+    """Divide a checked manifest.
+
+    ``annotator: auto`` simulates where every sample of the pool has a label, and asks people otherwise; labels that
+    some samples of the pool already have are then the start.
+
+    Raises:
+        UserError: an oracle is asked for but labels are missing, the pool is empty or smaller than a batch, or there
+            would be nothing to measure accuracy on.
+    """
+    in_pool = manifest["split"] == "pool"
+    pool, has_label = manifest[in_pool], manifest["label"] != ""
+    if pool.empty:
+        raise UserError("The manifest has no sample in the split 'pool', so there is nothing to choose from; "
+                        "mark some rows as pool or leave their split empty.")
+    n_unlabeled = int((pool["label"] == "").sum())
+    annotator = rounds.annotator
+    if annotator == "auto":
+        annotator = "files" if n_unlabeled else "simulated"
+    if annotator == "simulated" and n_unlabeled:
+        raise UserError(f"The simulated annotator answers from the manifest, but {n_unlabeled} of {len(pool)} pool "
+                        "samples have no label; give them labels or use --annotator files.")
+    for name in ("start_size", "query_size"):
+        size = getattr(rounds, name)
+        if size is not None and size > len(pool):
+            raise UserError(f"rounds.{name} is {size}, but the pool has only {len(pool)} samples; "
+                            f"lower it (--{name.replace('_', '-')}) or add samples.")
+    validation, test = (
+        manifest[(manifest["split"] == split) & has_label][["sample_id", "label"]].reset_index(drop=True)
+        for split in ("validation", "test")
+    )
+    if annotator == "files" and validation.empty and rounds.validation_share == 0:
+        raise UserError("There is nothing to measure accuracy on: add rows with split 'validation' to the manifest or "
+                        "set rounds.validation_share above 0, so that a random slice is labeled for it.")
+    labeled = pool[pool["label"] != ""][["sample_id", "label"]].reset_index(drop=True)
+    simulated = annotator == "simulated"
+    classes = rounds.classes or (tuple(sorted(manifest.loc[has_label, "label"].unique())) if simulated else ())
+    if simulated and len(classes) < 2:
+        raise UserError("All labels of the manifest are the same; two classes are the least that can be learned.")
+    given = labeled.iloc[0:0] if simulated else labeled
+    modalities = [name for name in MODALITIES if name in manifest]
+    return Roster(
+        samples=manifest.drop(columns="label").reset_index(drop=True),
+        validation_labels=validation,
+        test_labels=test,
+        hidden_labels=labeled if simulated else labeled.iloc[0:0],
+        given_labels=given.assign(purpose="training", round=0, annotator="manifest", cost=0.0),
+        setup={
+            "annotator": annotator,
+            "classes": list(classes),
+            "modalities": modalities,
+            "n_pool": len(pool),
+            "n_validation": len(validation),
+            "n_test": len(test),
+        },
+    )

@@ -1,0 +1,61 @@
+"""Which samples are pool, validation and test: never two rows of one group in different splits."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pandas as pd
+
+from rlmba_pipelines.learning.types import UserError
+
+
+def assign_splits(manifest: pd.DataFrame, *, validation_share: float, test_share: float, seed: int) -> pd.Series:
+    """The split of every row of the manifest.
+
+    Given splits are kept and empty cells beside them are pool. Where no split is given but labels are, whole groups
+    are drawn by a hash of (seed, group), so rows that are added later never move the old ones. Groups without any
+    label stay in the pool, since nothing could be measured on them.
+
+    Args:
+        manifest: of ``read_manifest``.
+        validation_share: expected share of the groups, in [0, 1].
+        test_share: expected share of the groups, in [0, 1].
+        seed: another seed draws other groups.
+
+    Returns:
+        str[N] named ``split``, each ``pool``, ``validation`` or ``test``, with the manifest's index.
+
+    Raises:
+        UserError: a group lies in two of the given splits, or the shares leave no pool.
+    """
+    if (manifest["split"] != "").any():
+        split = manifest["split"].where(manifest["split"] != "", "pool")
+        _check_groups(manifest["group"], split)
+        return split
+    if validation_share + test_share >= 1:
+        raise UserError(
+            f"validation_share {validation_share} and test_share {test_share} leave nothing to select from; "
+            f"lower them until they sum to less than 1."
+        )
+    labeled_groups = set(manifest.loc[manifest["label"] != "", "group"])
+    drawn = {g: _draw(g, validation_share, test_share, seed) for g in labeled_groups}
+    return manifest["group"].map(lambda group: drawn.get(group, "pool")).astype(object).rename("split")
+
+
+def _draw(group: str, validation_share: float, test_share: float, seed: int) -> str:
+    digest = hashlib.sha256(f"{seed}\0{group}".encode("utf-8", errors="surrogatepass")).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    if place < test_share:
+        return "test"
+    return "validation" if place < test_share + validation_share else "pool"
+
+
+def _check_groups(group: pd.Series, split: pd.Series) -> None:
+    splits_of_group = split.groupby(group).unique()
+    torn = splits_of_group[splits_of_group.map(len) > 1]
+    if len(torn):
+        where = " and ".join(sorted(torn.iloc[0]))
+        raise UserError(
+            f"The group {torn.index[0]!r} lies in {where} ({len(torn)} such groups); give all rows of a group the "
+            f"same split, or the test would be on samples that were all but trained on."
+        )
