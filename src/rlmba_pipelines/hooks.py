@@ -91,10 +91,12 @@ class RoundHooks:
     def __init__(self) -> None:
         self._open = ExitStack()
         self._experiment: Experiment | None = None
+        self._catalog: CatalogProtocol | None = None
         self._run_id = ""
         self._left: dict[str, set[str]] = {}
         self._outputs: dict[str, set[str]] = {}
-        self._started = 0.0
+        self._unsaved: dict[str, set[str]] = {}
+        self._started = self._seconds = 0.0
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -102,8 +104,9 @@ class RoundHooks:
         self._open.enter_context(locked(experiment.folder))
         try:
             experiment.remember_parameters(shaping(checked(catalog.load("parameters"))))
+            self._catalog = catalog
             self._experiment, self._run_id = experiment, str(run_params.get("run_id") or run_params.get("session_id"))
-            self._left, self._outputs = {}, {}
+            self._left, self._outputs, self._unsaved = {}, {}, {}
             for node in pipeline.nodes:
                 self._left.setdefault(stage_of(node), set()).add(node.name)
             refuse_committed(experiment, self._left)
@@ -117,26 +120,36 @@ class RoundHooks:
         self._started = time.perf_counter()
 
     @hook_impl
-    def after_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
-        experiment, stage = self._experiment, stage_of(node)
-        if experiment is None:
+    def after_node_run(self) -> None:
+        self._seconds = time.perf_counter() - self._started
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        """A node is over when its last output is on disk: Kedro calls ``after_node_run`` before it saves."""
+        unsaved = self._unsaved.setdefault(node.name, set(node.outputs))
+        unsaved.discard(dataset_name)
+        if unsaved or self._experiment is None or self._catalog is None:
             return
-        outputs = {name: _saved_version(catalog, name) for name in node.outputs}
-        line = {
-            "run_id": self._run_id,
-            "node": node.name,
-            "seconds": round(time.perf_counter() - self._started, 4),
-            "inputs": {n: _loaded_version(catalog, n) for n in node.inputs if not n.startswith("params:")},
-            "outputs": outputs,
-        }
-        with experiment.lineage_path.open("a") as stream:
-            stream.write(json.dumps(line, sort_keys=True) + "\n")
+        catalog = self._catalog
+        self._log_lineage(self._experiment, node, catalog)
+        stage = stage_of(node)
         self._left[stage].discard(node.name)
         self._outputs.setdefault(stage, set()).update(node.outputs)
-        if node.short_name == "request_labels" or node.name.endswith(".request_labels"):
+        if node.name.endswith(".request_labels"):
             self._commit(stage, ASKED, catalog)
         elif not self._left[stage]:
             self._commit(stage, DONE, catalog)
+
+    def _log_lineage(self, experiment: Experiment, node: Node, catalog: CatalogProtocol) -> None:
+        line = {
+            "run_id": self._run_id,
+            "node": node.name,
+            "seconds": round(self._seconds, 4),
+            "inputs": {n: _loaded_version(catalog, n) for n in node.inputs if not n.startswith("params:")},
+            "outputs": {name: _saved_version(catalog, name) for name in node.outputs},
+        }
+        with experiment.lineage_path.open("a") as stream:
+            stream.write(json.dumps(line, sort_keys=True) + "\n")
 
     def _commit(self, stage: str, state: str, catalog: CatalogProtocol) -> None:
         assert self._experiment is not None
@@ -199,7 +212,7 @@ def pin_inputs(experiment: Experiment, pipeline: Pipeline, catalog: CatalogProto
         elif role and stage not in running:
             raise UserError(f"{name} is needed, but {stage} of experiment {experiment.name!r} is not finished; "
                             "run 'kedro rounds run' to finish it.")
-        elif not catalog.exists(name):
+        elif isinstance(catalog[name], AtomicFile) and not catalog.exists(name):
             step = PREPARATION[0] if not role else stage
             raise UserError(f"{name} is needed, but does not exist yet; run 'kedro run --pipelines={step}' first, "
                             "or 'kedro rounds run' for everything.")

@@ -1,6 +1,12 @@
 """Kedro settings. See https://docs.kedro.org/en/stable/configure/configuration_basics/."""
 
+import warnings
+
 from rlmba_pipelines.hooks import ParameterHooks, RoundHooks
+
+# Kedro's own: names in a namespace hold a dot by design, and its resolvers await a newer omegaconf
+warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
+warnings.filterwarnings("ignore", message="register_new_resolver")
 
 HOOKS = (ParameterHooks(), RoundHooks())
 

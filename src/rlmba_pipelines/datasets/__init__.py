@@ -2,9 +2,10 @@
 
 from rlmba_pipelines.datasets.arrays import EvidenceDataset, FeaturesDataset, ModelDataset, PredictionsDataset
 from rlmba_pipelines.datasets.atomic import AtomicDataset
-from rlmba_pipelines.datasets.doors import AnswersDataset, PathDataset, PurchasesDataset
+from rlmba_pipelines.datasets.doors import Answers, AnswersDataset, PathDataset, PurchasesDataset
 
 __all__ = [
+    "Answers",
     "AnswersDataset",
     "AtomicDataset",
     "EvidenceDataset",

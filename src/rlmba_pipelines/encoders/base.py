@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +30,15 @@ class Encoder(Protocol):
         Items are drawn one by one and shrunk at once, so an iterator that decodes keeps memory low.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """An encoder that is there, before its weights are loaded: enough to look in the cache."""
+
+    modality: str
+    fingerprint: str
+    build: Callable[[], Encoder]
 
 
 def on_grid(

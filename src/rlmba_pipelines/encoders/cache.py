@@ -1,6 +1,6 @@
 """Features that were paid for once: one row for every (sha256 of the medium, fingerprint of the encoder).
 
-A shard is two files, ``<name>.rows.npy`` (float32[n, D], memory-mapped when read) and ``<name>.keys.npy`` (uint8[n, 32]),
+A shard is two files, ``<name>.rows.npy`` (float32[n, D], memory-mapped) and ``<name>.keys.npy`` (uint8[n, 32]),
 named by the digest of its keys. The keys are written last, so a shard exists when its keys do. Every file is written
 under another name, fsynced and renamed: a killed run keeps all of its finished shards and leaves none that is torn.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from functools import cache
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
@@ -54,14 +55,13 @@ def decode_image(data: bytes, caps: MediaCaps) -> Image.Image:
     from PIL import Image, ImageFile, ImageOps
 
     check_whole(data)
-    formats = [name for name in IMAGE_FORMATS if name in _known_formats()]
     before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
     Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = caps.max_pixels, False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)  # damaged metadata beside sound pixels
-            with Image.open(io.BytesIO(data), formats=formats) as image:
+            with Image.open(io.BytesIO(data), formats=_readable_formats()) as image:
                 image.load()
                 return _on_white(ImageOps.exif_transpose(image))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as bomb:
@@ -77,11 +77,13 @@ def decode_image(data: bytes, caps: MediaCaps) -> Image.Image:
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _known_formats() -> set[str]:
+@cache
+def _readable_formats() -> tuple[str, ...]:
+    """``IMAGE_FORMATS`` that this Pillow was built with."""
     from PIL import Image
 
     Image.init()
-    return set(Image.OPEN)
+    return tuple(name for name in IMAGE_FORMATS if name in Image.OPEN)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -84,12 +84,18 @@ def audio_statistics(wave: np.ndarray) -> np.ndarray:
 class TinyEncoder:
     """The statistics of one modality behind the door that all encoders share."""
 
-    def __init__(self, modality: str) -> None:
+    def __init__(self, modality: str, audio_seconds: float) -> None:
         self.modality = modality
-        self._row = {"image": image_statistics, "text": text_counts, "audio": audio_statistics}[modality]
+        n_samples = round(audio_seconds * SAMPLE_RATE)
+        rows: dict[str, Callable[[Any], np.ndarray]] = {
+            "image": image_statistics,
+            "text": text_counts,
+            "audio": lambda wave: audio_statistics(wave[:n_samples]),
+        }
+        self._row = rows[modality]
         self.dim = {"image": CELLS**2 * (6 + DIRECTIONS) + 64, "text": TEXT_DIM, "audio": 4 * N_MELS}[modality]
-        self.fingerprint = FINGERPRINTS[modality]
+        self.fingerprint = FINGERPRINTS[modality] + (f"-s{audio_seconds:g}" if modality == "audio" else "")
 
-    def encode(self, items: Iterable[object]) -> np.ndarray:
-        rows = [self._row(item) for item in items]  # type: ignore[operator]
+    def encode(self, items: Iterable[Any]) -> np.ndarray:
+        rows = [self._row(item) for item in items]
         return np.stack(rows) if rows else np.zeros((0, self.dim), dtype=np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,18 +14,25 @@ from rlmba_pipelines.engines.local import map_shards
 from rlmba_pipelines.learning.types import Features
 from rlmba_pipelines.models.reduce import reduce_features
 from rlmba_pipelines.pipelines.ingest.nodes import media_root
+from rlmba_pipelines.sources.media import read_medium
 
 
 def encode_samples(
-    samples: pd.DataFrame, manifest: Path, feature_cache: Path, encoders: EncodersConfig, ingest: IngestConfig
+    samples: pd.DataFrame,
+    setup: dict[str, Any],
+    manifest: Path,
+    feature_cache: Path,
+    encoders: EncodersConfig,
+    ingest: IngestConfig,
 ) -> Features:
     """Features of every sample; only content that the cache has not seen is computed."""
     return extract_features(
         samples,
-        partial(media_root(manifest, ingest).read, max_bytes=ingest.caps.max_bytes),
+        partial(read_medium, media_root(manifest, ingest), ingest.caps.max_bytes),
         encoders,
         feature_cache,
-        caps=ingest.caps,
+        ingest.caps,
+        setup["modalities"],
         map_shards=map_shards,
     )
 

@@ -9,7 +9,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline([
         node(
             encode_samples,
-            ["samples", "manifest", "feature_cache", "params:encoders", "params:ingest"],
+            ["samples", "setup", "manifest", "feature_cache", "params:encoders", "params:ingest"],
             "encoded",
             name="encode_samples",
         ),

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from rlmba_pipelines.config import IngestConfig, RoundsConfig
-from rlmba_pipelines.encoders.media import decoders
+from rlmba_pipelines.config import EncodersConfig, IngestConfig, RoundsConfig
+from rlmba_pipelines.encoders.extract import decoders
+from rlmba_pipelines.engines.local import map_shards
 from rlmba_pipelines.sources.check import check_media
 from rlmba_pipelines.sources.manifest import read_manifest
 from rlmba_pipelines.sources.media import MediaRoot
@@ -21,16 +22,18 @@ def media_root(manifest: Path, ingest: IngestConfig) -> MediaRoot:
     return MediaRoot(Path(ingest.media_root) if ingest.media_root else manifest.parent)
 
 
-def check_samples(manifest: Path, ingest: IngestConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+def check_samples(
+    manifest: Path, ingest: IngestConfig, encoders: EncodersConfig
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the manifest and decode every medium once; unreadable ones are set aside with their reason."""
     return check_media(
         read_manifest(manifest, modalities=ingest.modalities),
         media_root(manifest, ingest),
-        decoders(ingest.caps),
+        decoders(encoders, ingest.caps),
         caps=ingest.caps,
         max_bad_share=ingest.max_bad_media,
-        manifest_name=manifest.name,
         workers=ingest.workers,
+        map_shards=map_shards,
     )
 
 

@@ -7,7 +7,12 @@ from rlmba_pipelines.pipelines.ingest.nodes import check_samples, divide_samples
 
 def create_pipeline() -> Pipeline:
     return Pipeline([
-        node(check_samples, ["manifest", "params:ingest"], ["readable", "quarantine"], name="check_samples"),
+        node(
+            check_samples,
+            ["manifest", "params:ingest", "params:encoders"],
+            ["readable", "quarantine"],
+            name="check_samples",
+        ),
         node(
             divide_samples,
             ["readable", "params:ingest", "params:rounds"],

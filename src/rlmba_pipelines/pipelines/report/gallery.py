@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from rlmba_pipelines.config import MediaCaps
-from rlmba_pipelines.encoders.media import MediaDecodeError, decode_image, poster
+from rlmba_pipelines.encoders.containers import MediaDecodeError
+from rlmba_pipelines.encoders.media import decode_image
+from rlmba_pipelines.encoders.video import poster
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.reporting.data import BoughtSample, Media
 from rlmba_pipelines.reporting.words import explain

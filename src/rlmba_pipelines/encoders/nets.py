@@ -1,0 +1,200 @@
+"""Torch networks as encoders: pixels, tokens and clips in, rows of features out. Who finds the weights is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rlmba_pipelines.config import EncodersConfig
+from rlmba_pipelines.encoders.base import Encoder, on_grid
+from rlmba_pipelines.encoders.runtime import choose_device, inference
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+GRID_ROWS = 16  # on a CPU larger batches are no faster and need more memory
+
+
+@dataclass(frozen=True)
+class PixelPrep:
+    """How an image becomes pixels: short side to ``pixels``, center cut to a square, then ``(x - mean) / std``."""
+
+    pixels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def cut(self, image: Image.Image) -> np.ndarray:
+        """uint8[pixels, pixels, 3]."""
+        from PIL import Image
+
+        width, height = image.size
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        square = image.resize((self.pixels,) * 2, Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+        return np.asarray(square, dtype=np.uint8)
+
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8[..., H, W, 3] to float32[..., 3, H, W] on the same device."""
+        import torch
+
+        mean, std = (torch.tensor(values, device=pixels.device) for values in (self.mean, self.std))
+        return ((pixels.float() / 255 - mean) / std).movedim(-1, -3)
+
+    def __str__(self) -> str:
+        return f"px{self.pixels}"
+
+
+class PixelNet:
+    """A network that turns float32[B, 3, H, W] into [B, D]."""
+
+    modality = "image"
+
+    def __init__(
+        self, model: torch.nn.Module, prep: PixelPrep, fingerprint: str, config: EncodersConfig,
+        pool: Callable[[Any], torch.Tensor],
+    ) -> None:
+        import torch
+
+        self.fingerprint = fingerprint
+        self._config, self._prep, self._pool = config, prep, pool
+        self._device = choose_device(config)
+        self._model = model.eval().to(self._device).to(memory_format=torch.channels_last)
+        self._grid_rows = grid_rows(config)
+        self.dim = self._forward(np.zeros((1, prep.pixels, prep.pixels, 3), dtype=np.uint8)).shape[1]
+
+    def encode(self, items: Iterable[Image.Image]) -> np.ndarray:
+        """float32[n, D] of RGB images."""
+        squares = [self._prep.cut(image) for image in items]
+        return on_grid(
+            [0] * len(squares), lambda rows: self._forward(np.stack([squares[r] for r in rows])),
+            self._grid_rows, self.dim,
+        )
+
+    def _forward(self, pixels: np.ndarray) -> np.ndarray:
+        import torch
+
+        with inference(self._config):
+            batch = self._prep.normalize(torch.from_numpy(pixels).to(self._device))
+            return self._pool(self._model(batch)).float().cpu().numpy()
+
+
+class ClipNet:
+    """A network over clips. ``channels_first``: [B, 3, T, H, W] (torchvision), else [B, T, 3, H, W] (transformers)."""
+
+    modality = "video"
+
+    def __init__(
+        self, model: torch.nn.Module, prep: PixelPrep, n_frames: int, fingerprint: str, config: EncodersConfig,
+        pool: Callable[[Any], torch.Tensor], channels_first: bool,
+    ) -> None:
+        self.fingerprint = fingerprint
+        self.n_frames = n_frames
+        self._config, self._prep, self._pool, self._channels_first = config, prep, pool, channels_first
+        self._device = choose_device(config)
+        self._model = model.eval().to(self._device)
+        self._grid_rows = min(4, grid_rows(config))
+        self.dim = self._forward(np.zeros((1, n_frames, prep.pixels, prep.pixels, 3), dtype=np.uint8)).shape[1]
+
+    def encode(self, items: Iterable[tuple[Sequence[Image.Image], object]]) -> np.ndarray:
+        """float32[n, D] of (frames, sound); the sound is not looked at."""
+        clips = [
+            np.stack([self._prep.cut(frame) for frame in spread(frames, self.n_frames)]) for frames, _ in items
+        ]
+        return on_grid(
+            [0] * len(clips), lambda rows: self._forward(np.stack([clips[r] for r in rows])), self._grid_rows, self.dim
+        )
+
+    def _forward(self, pixels: np.ndarray) -> np.ndarray:
+        import torch
+
+        with inference(self._config):
+            batch = self._prep.normalize(torch.from_numpy(pixels).to(self._device))
+            output = self._model(batch.swapaxes(1, 2) if self._channels_first else batch)
+            return self._pool(output).float().cpu().numpy()
+
+
+class TokenNet:
+    """A transformer over tokens. ``pool`` gets the model's output and the mask int64[B, L] and gives [B, D]."""
+
+    modality = "text"
+
+    def __init__(
+        self, model: torch.nn.Module, tokenize: Callable[[str], list[int]], pad_id: int, fingerprint: str,
+        config: EncodersConfig, pool: Callable[[Any, torch.Tensor], torch.Tensor], fixed_length: int = 0,
+    ) -> None:
+        self.fingerprint = fingerprint
+        self._config, self._tokenize, self._pool = config, tokenize, pool
+        self._pad_id, self._fixed_length = pad_id, fixed_length
+        self._device = choose_device(config)
+        self._model = model.eval().to(self._device)
+        self._grid_rows = grid_rows(config)
+        self.dim = self._forward([tokenize("a")], padded_length(1, fixed_length)).shape[1]
+
+    def encode(self, items: Iterable[str]) -> np.ndarray:
+        """float32[n, D] of texts; longer ones than the model takes are cut at its limit."""
+        tokens = [self._tokenize(text) for text in items]
+        lengths = [padded_length(len(ids), self._fixed_length) for ids in tokens]
+        return on_grid(
+            lengths, lambda rows: self._forward([tokens[r] for r in rows], lengths[rows[0]]), self._grid_rows, self.dim
+        )
+
+    def _forward(self, tokens: list[list[int]], length: int) -> np.ndarray:
+        import torch
+
+        length = max(length, *map(len, tokens))
+        ids = torch.tensor([t + [self._pad_id] * (length - len(t)) for t in tokens], device=self._device)
+        mask = torch.tensor([[1] * len(t) + [0] * (length - len(t)) for t in tokens], device=self._device)
+        with inference(self._config):
+            return self._pool(self._model(input_ids=ids, attention_mask=mask), mask).float().cpu().numpy()
+
+
+class FrameEncoder:
+    """Video through an image encoder: mean and standard deviation over the frames, side by side."""
+
+    modality = "video"
+
+    def __init__(self, image_encoder: Encoder, n_frames: int, fingerprint: str) -> None:
+        self._image_encoder = image_encoder
+        self.n_frames = n_frames
+        self.dim = 2 * image_encoder.dim
+        self.fingerprint = fingerprint
+
+    def encode(self, items: Iterable[tuple[Sequence[Image.Image], object]]) -> np.ndarray:
+        """float32[n, 2 D] of (frames, sound); the sound is not looked at."""
+        frames = (frame for clip, _ in items for frame in spread(clip, self.n_frames))
+        rows = self._image_encoder.encode(frames).reshape(-1, self.n_frames, self._image_encoder.dim)
+        return np.concatenate([rows.mean(axis=1), rows.std(axis=1)], axis=1)
+
+
+def spread(frames: Sequence[Any], n_frames: int) -> list[Any]:
+    """``n_frames`` of the frames, evenly spaced, repeated where there are too few.
+
+    >>> spread("abcdef", 3), spread("ab", 4)
+    (['b', 'd', 'f'], ['a', 'a', 'b', 'b'])
+    """
+    return [frames[int((part + 0.5) * len(frames) / n_frames)] for part in range(n_frames)]
+
+
+def padded_length(n: int, fixed: int = 0) -> int:
+    """The next multiple of 8 up to 32, of 32 above: few enough lengths to fill batches.
+
+    >>> [padded_length(n) for n in (1, 8, 9, 33, 65)]
+    [8, 8, 16, 64, 96]
+    """
+    step = 8 if n <= 32 else 32
+    return fixed or -(-n // step) * step
+
+
+def grid_rows(config: EncodersConfig) -> int:
+    """Rows of every batch."""
+    return config.predict_batch_size if choose_device(config) == "cuda" else min(GRID_ROWS, config.predict_batch_size)
+
+
+def masked_mean(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """[B, L, D] and [B, L] to [B, D]: the mean over what the mask keeps."""
+    kept = mask.to(tokens.dtype)[..., None]
+    return (tokens * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
