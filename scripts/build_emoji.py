@@ -6,7 +6,9 @@ a synthetic voice in one of six languages, mostly under noise. The label is the 
     pip install -r scripts/requirements-data.txt          # Python 3.11; also needs npm on the PATH
     python scripts/build_emoji.py --out data/01_raw/emoji
 
-Every random choice is seeded by the sample id, so a row does not depend on which other rows exist.
+Every random choice is seeded by the sample id. espeak-ng carries its oscillators from one utterance to the
+next, so rows are spoken in one fixed order. The bytes are the same on every run; this was checked on one
+Linux x86-64 machine, and another processor may round sound otherwise.
 """
 
 from __future__ import annotations
@@ -36,36 +38,29 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
-# Style (or "words") -> npm package, version, sha256 of its tarball.
+# Style (or "words") -> npm package, version; and the sha256 of each tarball.
 PACKAGES = {
-    "noto": ("@iconify-json/noto", "1.2.9", "3e918d88fc945c0bb3d468dbace6f88caef67f01c9f0e7bcae0915a042e8f1ad"),
-    "noto-v1": ("@iconify-json/noto-v1", "1.2.5", "2bf62c26c2c2884aa99e90aec942cdaee17a5921f05690694f4978ad4b017c37"),
-    "fluent-flat": (
-        "@iconify-json/fluent-emoji-flat",
-        "1.2.6",
-        "7d064769dee690815f823bc5bcc511d957198caf9f5edd8dd9c1aa48a6aeb175",
-    ),
-    "fluent-color": (
-        "@iconify-json/fluent-emoji",
-        "1.2.7",
-        "8044210dbf11e016d4de85f15d01a243423bd832457e7e2491df1b751c0e272b",
-    ),
-    "fluent-contrast": (
-        "@iconify-json/fluent-emoji-high-contrast",
-        "1.2.6",
-        "0b92d48c90d2200bd499e3cdd09a127ca6a8c8ddefd34c35eb5a1e4994012ae0",
-    ),
-    "fluent-3d": (
-        "@lobehub/fluent-emoji-3d",
-        "1.1.0",
-        "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
-    ),
-    "words": ("emojibase-data", "17.0.0", "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a"),
+    "noto": ("@iconify-json/noto", "1.2.9"),
+    "noto-v1": ("@iconify-json/noto-v1", "1.2.5"),
+    "fluent-flat": ("@iconify-json/fluent-emoji-flat", "1.2.6"),
+    "fluent-color": ("@iconify-json/fluent-emoji", "1.2.7"),
+    "fluent-contrast": ("@iconify-json/fluent-emoji-high-contrast", "1.2.6"),
+    "fluent-3d": ("@lobehub/fluent-emoji-3d", "1.1.0"),
+    "words": ("emojibase-data", "17.0.0"),
+}
+SHA256 = {
+    "noto": "3e918d88fc945c0bb3d468dbace6f88caef67f01c9f0e7bcae0915a042e8f1ad",
+    "noto-v1": "2bf62c26c2c2884aa99e90aec942cdaee17a5921f05690694f4978ad4b017c37",
+    "fluent-flat": "7d064769dee690815f823bc5bcc511d957198caf9f5edd8dd9c1aa48a6aeb175",
+    "fluent-color": "8044210dbf11e016d4de85f15d01a243423bd832457e7e2491df1b751c0e272b",
+    "fluent-contrast": "0b92d48c90d2200bd499e3cdd09a127ca6a8c8ddefd34c35eb5a1e4994012ae0",
+    "fluent-3d": "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
+    "words": "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a",
 }
 STYLES = [style for style in PACKAGES if style != "words"]
 
 MIN_CONCEPTS_PER_CLASS = 8
-MAX_ROWS_PER_CONCEPT, MAX_ROWS_PER_CLASS = 8, 160
+MAX_ROWS_PER_CONCEPT, MAX_ROWS_PER_CLASS = 8, 140
 SPLIT_SHARE = {"pool": 0.68, "validation": 0.07, "test": 0.25}  # of the rows of a class
 NO_CLASS = {
     "family",  # the same few people in every combination
@@ -80,7 +75,7 @@ SHARE_ENGLISH = 0.5  # the other languages share the rest evenly
 SPEAKERS = ["m1", "m2", "m3", "m4", "m7", "f1", "f2", "f3", "f4", "f5"]
 SAMPLE_RATE, MAX_SECONDS, BIT_RATE = 16_000, 2.5, 10_000
 SHARE_CLEAN_SPEECH = 0.08
-SNR_DB = (0.0, 20.0)
+SNR_DB = (5.0, 20.0)
 
 SHARD_BYTES = 2 * 1024 * 1024
 COLUMNS = ["sample_id", "image", "text", "audio", "label", "split", "group", "meta_style", "meta_language"]
@@ -110,14 +105,14 @@ def fetch(folder: Path) -> dict[str, Path]:
     if shutil.which("npm") is None:
         sys.exit("npm is missing: install Node.js, which brings it, then run this again.")
     tarballs = {}
-    for key, (name, version, sha256) in PACKAGES.items():
+    for key, (name, version) in PACKAGES.items():
         tarball = folder / f"{name.lstrip('@').replace('/', '-')}-{version}.tgz"
         if not tarball.exists():
             command = ["npm", "pack", "--silent", f"{name}@{version}", "--pack-destination", str(folder)]
             if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
                 sys.exit(f"npm could not fetch {name}@{version}: is the registry within reach?")
-        if (found := hashlib.sha256(tarball.read_bytes()).hexdigest()) != sha256:
-            sys.exit(f"{tarball.name} has sha256 {found}, not the pinned {sha256}: delete it and run this again.")
+        if (found := hashlib.sha256(tarball.read_bytes()).hexdigest()) != SHA256[key]:
+            sys.exit(f"{tarball.name} has sha256 {found}, not the pinned: delete it and run this again.")
         tarballs[key] = tarball
     return tarballs
 
@@ -125,7 +120,18 @@ def fetch(folder: Path) -> dict[str, Path]:
 def members(tarball: Path) -> dict[str, bytes]:
     """File name inside an npm package -> its bytes."""
     with tarfile.open(tarball) as tar:
-        return {m.name.removeprefix("package/"): tar.extractfile(m).read() for m in tar if m.isfile()}  # type: ignore[union-attr]
+        files = {entry.name: tar.extractfile(entry) for entry in tar if entry.isfile()}
+        return {name.removeprefix("package/"): file.read() for name, file in files.items() if file}
+
+
+PEOPLE = {
+    "1f468": "1f9d1",
+    "1f469": "1f9d1",
+    "1f466": "1f9d2",
+    "1f467": "1f9d2",
+    "1f474": "1f9d3",
+    "1f475": "1f9d3",
+}
 
 
 def code_of(hexcode: str) -> str:
@@ -133,12 +139,9 @@ def code_of(hexcode: str) -> str:
     return "-".join(part for part in hexcode.lower().split("-") if part not in ("fe0f", "200d"))
 
 
-NEUTRAL = {"1f468": "1f9d1", "1f469": "1f9d1", "1f466": "1f9d2", "1f467": "1f9d2", "1f474": "1f9d3", "1f475": "1f9d3"}
-
-
 def group_of(code: str) -> str:
     """Leave gender out, as the man, the woman and the person of one concept are nearly the same drawing."""
-    return "-".join(NEUTRAL.get(part, part) for part in code.split("-") if part not in ("2640", "2642"))
+    return "-".join(PEOPLE.get(part, part) for part in code.split("-") if part not in ("2640", "2642"))
 
 
 def squeeze(name: str) -> str:
@@ -157,12 +160,13 @@ def read_concepts(words: dict[str, bytes]) -> dict[str, Concept]:
     for entry in json.loads(words["en/data.json"]):
         code, tags = code_of(entry["hexcode"]), sorted(set(entry.get("tags", [])) - {entry["label"]})
         if "subgroup" in entry and len(tags) >= TAGS_PER_ROW and len(names[code]) == len(VOICE_OF_LANGUAGE):
-            concepts[code] = Concept(code, group_of(code), subgroups[str(entry["subgroup"])], tags, names[code])
+            label = subgroups[str(entry["subgroup"])]
+            concepts[code] = Concept(code, group_of(code), label, tags, names[code])
     return concepts
 
 
-def read_art(style: str, package: dict[str, bytes], code_of_name: dict[str, str]) -> Iterator[tuple[str, str | bytes]]:
-    """Yield (code, art) of a style, in the order of names. Icon sets are found by code point, else by name."""
+def read_art(package: dict[str, bytes], code_of_name: dict[str, str]) -> Iterator[tuple[str, str | bytes]]:
+    """Yield (code, art) of a style, in the order of names. Icons are found by code point, else by name."""
     if "icons.json" not in package:
         for path in sorted(package):
             if path.startswith("assets/"):
@@ -178,10 +182,11 @@ def read_art(style: str, package: dict[str, bytes], code_of_name: dict[str, str]
                 for side, default in (("left", 0), ("top", 0), ("width", 16), ("height", 16))
             )
             body = icon["body"].replace("currentColor", "#000")
-            yield code, (
+            art = (
                 '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
                 f'viewBox="{left} {top} {width} {height}" width="{width}" height="{height}">{body}</svg>'
             )
+            yield code, art
 
 
 def read_drawings(tarballs: dict[str, Path]) -> list[Drawing]:
@@ -201,7 +206,7 @@ def read_drawings(tarballs: dict[str, Path]) -> list[Drawing]:
 
     drawings: dict[str, Drawing] = {}
     for style, package in packages.items():
-        for code, art in read_art(style, package, code_of_name):
+        for code, art in read_art(package, code_of_name):
             if code in concepts:
                 sample_id = f"{style}-{code}"
                 drawings.setdefault(sample_id, Drawing(sample_id, style, concepts[code], art))
@@ -224,7 +229,8 @@ def choose_splits(drawings: Iterable[Drawing]) -> dict[str, list[Drawing]]:
             continue
         kept: list[Drawing] = []
         for group in sorted(groups, key=lambda group: digest(label, group)):
-            groups[group] = sorted(groups[group], key=lambda drawing: digest(drawing.sample_id))[:MAX_ROWS_PER_CONCEPT]
+            shuffled = sorted(groups[group], key=lambda drawing: digest(drawing.sample_id))
+            groups[group] = shuffled[:MAX_ROWS_PER_CONCEPT]
             if len(kept) + len(groups[group]) <= MAX_ROWS_PER_CLASS:
                 kept += groups[group]
         wanted = {split: share * len(kept) for split, share in SPLIT_SHARE.items()}
@@ -249,7 +255,7 @@ def render(art: str | bytes) -> bytes:
 
 
 class Voice:
-    """espeak-ng, through ctypes. One voice at a time, one after another."""
+    """espeak-ng, through ctypes. Its own chance is seeded from the clock unless told otherwise."""
 
     RATE, PITCH, UTF8 = 1, 3, 1
 
@@ -257,7 +263,8 @@ class Voice:
         self._espeak = ctypes.CDLL(espeakng_loader.get_library_path())
         self.sample_rate = self._espeak.espeak_Initialize(2, 0, espeakng_loader.get_data_path().encode(), 0)
         self._heard: list[np.ndarray] = []
-        callback_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        samples_type = ctypes.POINTER(ctypes.c_short)
+        callback_type = ctypes.CFUNCTYPE(ctypes.c_int, samples_type, ctypes.c_int, ctypes.c_void_p)
         self._callback = callback_type(self._hear)  # kept alive here: C holds only a pointer to it
         self._espeak.espeak_SetSynthCallback(self._callback)
 
@@ -266,9 +273,10 @@ class Voice:
             self._heard.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
-    def say(self, words: str, voice: str, rate: int, pitch: int) -> np.ndarray:
+    def say(self, words: str, voice: str, rate: int, pitch: int, seed: int) -> np.ndarray:
         """float64[T] in [-1, 1] at ``sample_rate``; ``rate`` in words a minute, ``pitch`` in 0 to 99."""
         self._heard.clear()
+        self._espeak.espeak_ng_SetRandSeed(ctypes.c_long(seed))
         if self._espeak.espeak_SetVoiceByName(voice.encode()):
             sys.exit(f"espeak-ng has no voice {voice}: install the pinned espeakng-loader.")
         self._espeak.espeak_SetParameter(self.RATE, rate, 0)
@@ -280,12 +288,14 @@ class Voice:
 
 
 def speak(voice: Voice, sample_id: str, names: dict[str, str]) -> tuple[str, bytes]:
-    """The language drawn for a row, and the concept's name in it as Opus: trimmed, mostly noisy, at most 2.5 s."""
+    """The language drawn for a row, and the concept's name in it: trimmed, mostly noisy, 2.5 s at most."""
     draw = random.Random(f"{sample_id}|audio")
     others = sorted(set(VOICE_OF_LANGUAGE) - {"en"})
     language = "en" if draw.random() < SHARE_ENGLISH else draw.choice(others)
-    speaker, rate, pitch = draw.choice(SPEAKERS), draw.randint(130, 190), draw.randint(30, 70)
-    speech = voice.say(names[language], f"{VOICE_OF_LANGUAGE[language]}+{speaker}", rate, pitch)
+    speaker, rate, pitch = draw.choice(SPEAKERS), draw.randint(110, 150), draw.randint(30, 70)
+    speech = voice.say(
+        names[language], f"{VOICE_OF_LANGUAGE[language]}+{speaker}", rate, pitch, seed=draw.getrandbits(31)
+    )
     loud = np.flatnonzero(np.abs(speech) > 0.01)
     speech = speech[loud[0] : loud[-1] + 1]
     speech = resample(speech, voice.sample_rate)[: int(MAX_SECONDS * SAMPLE_RATE)]
@@ -310,7 +320,8 @@ def encode_opus(signal: np.ndarray) -> bytes:
         stream.bit_rate = BIT_RATE
         stream.options = {"flags": "+bitexact", "application": "voip", "frame_duration": "60"}
         frame = av.AudioFrame.from_ndarray(np.rint(signal * 32767).astype(np.int16)[None], "s16", "mono")
-        frame.sample_rate, frame.pts = SAMPLE_RATE, 0  # untimed, short clips would look malformed to libsndfile
+        frame.sample_rate = SAMPLE_RATE
+        frame.pts = 0  # libsndfile calls a short stream without it malformed
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
     return file.getvalue()
@@ -374,15 +385,15 @@ def build(out: Path, tarballs: dict[str, Path]) -> None:
                 )
     images.close()
     audios.close()
-    files = sorted(path for path in out.iterdir() if path.is_file() and path.name != "SHA256SUMS")
+    files = [*sorted(out.glob("*.zip")), out / "manifest.csv"]
     sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
     (out / "SHA256SUMS").write_text(sums)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Build the committed emoji data set from pinned npm packages.")
+    parser = argparse.ArgumentParser(description="Build the emoji data set from pinned npm packages.")
     parser.add_argument("--out", type=Path, default=Path("data/01_raw/emoji"), help="folder to write")
-    parser.add_argument("--tarballs", type=Path, help="folder that keeps the npm tarballs (default: a temporary one)")
+    parser.add_argument("--tarballs", type=Path, help="folder that keeps the npm tarballs (default: none)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.tarballs or Path(temporary)

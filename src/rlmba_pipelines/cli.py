@@ -90,7 +90,8 @@ def _experiment_option(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--query-size", type=click.IntRange(1), help="Labels bought each round.")
 @click.option("--budget", type=click.IntRange(1), help="Stop when so many labels are paid for, validation included.")
 @click.option("--target-accuracy", type=click.FloatRange(0, 1, min_open=True), help="Stop when validation reaches it.")
-@click.option("--max-bad-media", type=click.FloatRange(0, 1), help="Share of unreadable samples to put up with.")
+@click.option("--max-bad-media", callback=lambda _c, _p, value: _share(value), help="Share of unreadable samples to put up "
+              "with, as 0.02 or 2%.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where encoders and learner compute.")
 @click.pass_obj
 @one_sentence
@@ -99,6 +100,19 @@ def run_command(metadata: ProjectMetadata, /, **options: Any) -> None:
     request = _request(metadata.project_path, options)
     click.echo(f"experiment {request.runtime_params['experiment']!r}")
     _tell(run_rounds(request, click.echo))
+
+
+def _share(text: str | None) -> float | None:
+    """``2%`` and ``0.02`` as 0.02."""
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise click.BadParameter(f"{text!r} is not a share; write 0.02 or 2%.")
+    return value
 
 
 def _request(project_path: Path, options: dict[str, Any]) -> Request:
@@ -207,7 +221,7 @@ def import_command(
 
 
 def _started_with(experiment: Experiment) -> dict[str, Any]:
-    path = experiment.folder / "parameters.json"
+    path = experiment.parameters_path
     if not path.exists():
         raise UserError(f"There is no experiment {experiment.name!r} yet; start it with 'kedro rounds run'.")
     found: dict[str, Any] = json.loads(path.read_text())

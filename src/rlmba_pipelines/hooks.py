@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -16,19 +15,32 @@ from kedro.io import CatalogProtocol
 from kedro.io.core import Version
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+import torch
 from pydantic import ValidationError
 
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.datasets.atomic import AtomicFile
+from rlmba_pipelines.learning.acquisition import check_options
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import ASKED, DONE, PREPARED, Commit, Experiment, digest_of
 from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.lock import locked
-from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, prepare
+from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, REPORT, build_final, build_round, prepare
 
 # what may change from one call to the next without changing what a committed round holds
-FREE_PARAMETERS = {"rounds": {"rounds", "budget", "target_accuracy", "plateau", "reference"}, "report": None}
-LOGGER = logging.getLogger(__name__)
+FREE_PARAMETERS: dict[str, set[str] | None] = {
+    "rounds": {"rounds", "query_size", "budget", "target_accuracy", "plateau", "reference"},
+    "ingest": {"workers"},
+    "encoders": {"workers", "device"},
+    "fusion": {"device"},
+    "report": None,
+}
+# the nodes after which a stage is done; of a round: buy_labels and close_round
+CLOSING = {
+    PREPARED: {"reduce_samples"},
+    FINAL: {f"{FINAL}.train_fusion", f"{FINAL}.measure_validation", f"{FINAL}.measure_test"},
+    REPORT: {""},
+}
 
 
 class ParameterHooks:
@@ -51,7 +63,7 @@ def checked(raw: dict[str, Any]) -> Parameters:
         UserError: names the key, what is wrong and the file to look into.
     """
     try:
-        return Parameters(**raw)
+        parameters = Parameters(**raw)
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
@@ -62,6 +74,13 @@ def checked(raw: dict[str, Any]) -> Parameters:
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_known_keys(path[:-1]))}."
             raise UserError(f"{key} is not a parameter; {hint} ({file})") from None
         raise UserError(f"{key} = {first['input']!r}: {first['msg']} ({file})") from None
+    check_options(parameters.rounds.strategy, parameters.rounds.strategy_options)
+    if parameters.rounds.reference:
+        check_options(parameters.rounds.reference, {})
+    for block in ("encoders", "fusion"):
+        if getattr(parameters, block).device == "cuda" and not torch.cuda.is_available():
+            raise UserError(f"{block}.device is 'cuda', but no CUDA device can be used here; use --device auto or cpu.")
+    return parameters
 
 
 def _known_keys(path: Iterable[str]) -> list[str]:
@@ -93,9 +112,9 @@ class RoundHooks:
         self._experiment: Experiment | None = None
         self._catalog: CatalogProtocol | None = None
         self._run_id = ""
-        self._left: dict[str, set[str]] = {}
-        self._outputs: dict[str, set[str]] = {}
+        self._done: set[str] = set()
         self._unsaved: dict[str, set[str]] = {}
+        self._shaping: dict[str, Any] = {}
         self._started = self._seconds = 0.0
 
     @hook_impl
@@ -103,14 +122,16 @@ class RoundHooks:
         experiment = current.experiment
         self._open.enter_context(locked(experiment.folder))
         try:
-            experiment.remember_parameters(shaping(checked(catalog.load("parameters"))))
             self._catalog = catalog
             self._experiment, self._run_id = experiment, str(run_params.get("run_id") or run_params.get("session_id"))
-            self._left, self._outputs, self._unsaved = {}, {}, {}
+            self._done, self._unsaved = set(), {}
+            nodes_by_stage: dict[str, set[str]] = {}
             for node in pipeline.nodes:
-                self._left.setdefault(stage_of(node), set()).add(node.name)
-            refuse_committed(experiment, self._left)
-            pin_inputs(experiment, pipeline, catalog, set(self._left))
+                nodes_by_stage.setdefault(stage_of(node), set()).add(node.name)
+            refuse_committed(experiment, nodes_by_stage)
+            self._shaping = shaping(checked(catalog.load("parameters")))
+            experiment.check_parameters(self._shaping)
+            pin_inputs(experiment, pipeline, catalog, set(nodes_by_stage))
         except BaseException:
             self._open.close()
             raise
@@ -133,12 +154,11 @@ class RoundHooks:
         catalog = self._catalog
         self._log_lineage(self._experiment, node, catalog)
         stage = stage_of(node)
-        self._left[stage].discard(node.name)
-        self._outputs.setdefault(stage, set()).update(node.outputs)
+        self._done.add(node.name)
         if node.name.endswith(".request_labels"):
-            self._commit(stage, ASKED, catalog)
-        elif not self._left[stage]:
-            self._commit(stage, DONE, catalog)
+            self._commit(self._experiment, stage, ASKED, catalog)
+        elif CLOSING.get(stage, {f"{stage}.buy_labels", f"{stage}.close_round"}) <= self._done:
+            self._commit(self._experiment, stage, DONE, catalog)
 
     def _log_lineage(self, experiment: Experiment, node: Node, catalog: CatalogProtocol) -> None:
         line = {
@@ -151,19 +171,17 @@ class RoundHooks:
         with experiment.lineage_path.open("a") as stream:
             stream.write(json.dumps(line, sort_keys=True) + "\n")
 
-    def _commit(self, stage: str, state: str, catalog: CatalogProtocol) -> None:
-        assert self._experiment is not None
-        before = self._experiment.commit(stage)
-        versions = dict(before.versions) if before and before.run_id == self._run_id or state == DONE and before else {}
-        digests = dict(before.digests) if before and versions else {}
-        for name in sorted(self._outputs[stage]):
-            dataset = catalog[name]
-            if isinstance(dataset, AtomicFile):
-                versions[name] = dataset.resolve_save_version() or ""
-                if name not in digests:
-                    digests[name] = digest_of(dataset.saved_path())
-        self._experiment.write_commit(Commit(stage, state, self._run_id, versions, digests))
-        LOGGER.debug("Stage %s is %s", stage, state)
+    def _commit(self, experiment: Experiment, stage: str, state: str, catalog: CatalogProtocol) -> None:
+        """Whole or not at all: names everything the stage has on disk, what an earlier run of its steps made included."""
+        before = experiment.commit(stage) if state == DONE and stage not in CLOSING else None
+        versions, digests = (dict(before.versions), dict(before.digests)) if before else ({}, {})
+        for name in sorted(outputs_of(stage) - set(versions)):
+            dataset = catalog[name] if name in catalog else None
+            if isinstance(dataset, AtomicFile) and dataset.exists():
+                versions[name], path = dataset.written()
+                digests[name] = digest_of(path)
+        experiment.remember_parameters(self._shaping)
+        experiment.write_commit(Commit(stage, state, self._run_id, versions, digests))
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -178,14 +196,21 @@ def stage_of(node: Node) -> str:
     """The namespace of a round, ``final``; ``prepared`` for ingest and features; ``report`` for the rest."""
     if node.namespace:
         return node.namespace.split(".")[0]
-    return PREPARED if node.name in {n.name for n in prepare().nodes} else "report"
+    return PREPARED if node.name in {n.name for n in prepare().nodes} else REPORT
+
+
+def outputs_of(stage: str) -> set[str]:
+    """Every dataset that a stage writes."""
+    if stage == PREPARED:
+        return prepare().all_outputs()
+    return (build_final(1) if stage == FINAL else build_round(int(stage.removeprefix("round_")))).all_outputs()
 
 
 def refuse_committed(experiment: Experiment, nodes_by_stage: dict[str, set[str]]) -> None:
     """A committed round is never run again: its labels were paid for and its successors stand on it."""
     for stage, names in nodes_by_stage.items():
         commit = experiment.commit(stage)
-        if commit is None or stage in {FINAL, "report"}:
+        if commit is None or stage in {FINAL, REPORT}:
             continue
         if stage == PREPARED:
             if experiment.rounds_done() >= 0:

@@ -7,7 +7,9 @@ from rlmba_pipelines.hooks import ParameterHooks, RoundHooks
 # Kedro's own: names in a namespace hold a dot by design, and its resolvers await a newer omegaconf
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
 warnings.filterwarnings("ignore", message="register_new_resolver")
+warnings.filterwarnings("ignore", message="Accessing the 'model_fields' attribute on the instance", module="kedro")
 
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 HOOKS = (ParameterHooks(), RoundHooks())
 
 CONFIG_LOADER_ARGS = {

@@ -78,9 +78,9 @@ def test_the_parents_own_environment_is_left_as_it_was(monkeypatch):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_keeps_its_type_and_what_was_done_before_it_is_delivered(workers):
     done = []
+    results = map_shards(partial(refuse, 3), range(10), workers=workers)
     with pytest.raises(AwkwardError) as caught:
-        for result in map_shards(partial(refuse, 3), range(10), workers=workers):
-            done.append(result)
+        done.extend(results)
     assert caught.value.number == 3
     assert done == [0, 1, 2]
 

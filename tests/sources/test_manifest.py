@@ -57,7 +57,7 @@ def test_the_order_of_rows_and_columns_in_the_file_does_not_matter(tmp_path):
 
 def test_only_the_modalities_that_are_asked_for_are_kept(tmp_path):
     path = written(tmp_path, "sample_id,text,image,audio\na,t,i.png,s.wav\n")
-    assert [c for c in read_manifest(path, modalities=("audio", "text")).columns[:3]] == ["sample_id", "text", "audio"]
+    assert list(read_manifest(path, modalities=("audio", "text")).columns[:3]) == ["sample_id", "text", "audio"]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_bad_json_lines_are_refused_with_the_row(tmp_path, text, sentence):
 def test_files_that_are_no_manifests_are_refused(tmp_path):
     with pytest.raises(UserError, match="there is no such file"):
         read_manifest(tmp_path / "none.csv")
-    with pytest.raises(UserError, match="a manifest is a .csv, .jsonl or .parquet file"):
+    with pytest.raises(UserError, match=r"a manifest is a \.csv, .jsonl or .parquet file"):
         read_manifest(written(tmp_path, "x", "m.xlsx"))
     with pytest.raises(UserError, match="not a Parquet file"):
         read_manifest(written(tmp_path, "x", "m.parquet"))

@@ -10,7 +10,8 @@ from rlmba_pipelines.sources import assign_splits
 
 def table(n, per_group=1, label="x", split=""):
     ids = [f"s{i}" for i in range(n)]
-    return pd.DataFrame({"sample_id": ids, "label": label, "split": split, "group": [f"g{i // per_group}" for i in range(n)]})
+    groups = [f"g{i // per_group}" for i in range(n)]
+    return pd.DataFrame({"sample_id": ids, "label": label, "split": split, "group": groups})
 
 
 def drawn(manifest, seed=0, validation=0.1, test=0.2):

@@ -78,10 +78,13 @@ class AtomicFile(AbstractVersionedDataset[Any, Any]):
     def load(self) -> Any:
         return self.read(Path(self._get_load_path()))
 
-    def saved_path(self) -> Path:
-        """Where ``save`` of this run writes, or wrote."""
-        version = self.resolve_save_version()
-        return Path(self._get_versioned_path(version) if version else self._filepath)
+    def written(self) -> tuple[str, Path]:
+        """Version (empty if unversioned) and path of what this run saved, or else of the latest there is."""
+        if not self._version:
+            return "", Path(self._filepath)
+        mine = self.resolve_save_version() or ""
+        path = Path(self._get_versioned_path(mine))
+        return (mine, path) if path.exists() else (self._fetch_latest_load_version(), Path(self._get_load_path()))
 
     def _exists(self) -> bool:
         try:

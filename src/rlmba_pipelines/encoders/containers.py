@@ -27,6 +27,8 @@ def check_whole(data: bytes) -> None:
         _check_riff(data)
     elif data[:4] == b"OggS":
         _check_ogg(data)
+    elif data[:4] == b"\x1aE\xdf\xa3":
+        _check_segment(data)
     elif data[4:8] == b"ftyp":
         _check_boxes(data)
     elif data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -60,6 +62,18 @@ def _check_ogg(data: bytes) -> None:
     table = data[last + 27 : last + 27 + data[last + 26]]
     expected = last + 27 + data[last + 26] + sum(table)
     if expected > len(data):
+        raise _cut(expected, len(data))
+
+
+def _check_segment(data: bytes) -> None:
+    """Matroska and webm: the segment must be as long as it says; all ones stand for a length that was not known."""
+    start = data.find(b"\x18\x53\x80\x67", 0, 256) + 4
+    if start < 4 or start >= len(data):
+        raise MediaDecodeError("is cut short")
+    n_bytes = 9 - data[start].bit_length()  # leading zeros of the first byte say how many follow
+    size = int.from_bytes(data[start : start + n_bytes], "big") & ((1 << 7 * n_bytes) - 1)
+    expected = start + n_bytes + size
+    if size != (1 << 7 * n_bytes) - 1 and expected > len(data):
         raise _cut(expected, len(data))
 
 

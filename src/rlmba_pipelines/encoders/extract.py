@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,7 +60,7 @@ def extract_features(
     caps: MediaCaps,
     modalities: Sequence[str],
     *,
-    map_shards: Callable[..., Iterable[np.ndarray]] | None = None,
+    map_shards: Callable[..., Generator[np.ndarray]] | None = None,
     progress: bool = True,
 ) -> Features:
     """Encode what is not in the cache yet, and return all.
@@ -83,21 +84,16 @@ def extract_features(
     manifest = manifest.sort_values("sample_id", ignore_index=True)
     found = {m: find_encoder(getattr(config, m), m, config) for m in modalities}
     caches = {m: FeatureCache(Path(cache_folder) / m / _folder_name(found[m])) for m in modalities}
-    missing = {m: _missing(manifest, m, caches[m]) for m in modalities}
-    shards = [s for m in modalities for s in _shards(m, missing[m], config.workers)]
+    shards = [s for m in modalities for s in _shards(m, _missing(manifest, m, caches[m]), config.workers)]
     work = partial(_encode_shard, read, config, caps)
-    if not shards:
-        results: Iterator[np.ndarray] = iter(())
-    elif map_shards is None:
-        results = map(work, shards)
+    if shards and map_shards is not None:
+        results = map_shards(work, shards, workers=min(config.workers, len(shards)))
     else:
-        results = iter(map_shards(work, shards, workers=min(config.workers, len(shards))))
-    for modality in modalities:
-        with tqdm(total=len(missing[modality]), desc=modality, unit=" items",
-                  disable=not progress or not missing[modality]) as bar:
-            for shard in (s for s in shards if s.modality == modality):
-                caches[modality].put([medium.sha256 for medium in shard.media], next(results))
-                bar.update(len(shard.media))
+        results = (work(shard) for shard in shards)
+    with closing(results):
+        for modality in modalities:
+            _fill(caches[modality], [s for s in shards if s.modality == modality], results, modality, progress)
+        next(results, None)  # lets the engine see that nothing follows, and close its workers in peace
     _in_memory.clear()
 
     blocks, present = {}, []
@@ -117,6 +113,17 @@ def extract_features(
         present_NM=np.stack(present, axis=1),
         fingerprints={m: found[m].fingerprint for m in modalities},
     )
+
+
+def _fill(
+    cache: FeatureCache, shards: Sequence[Shard], results: Iterator[np.ndarray], modality: str, progress: bool
+) -> None:
+    """Put the next results, which belong to ``shards``, into the cache."""
+    total = sum(len(shard.media) for shard in shards)
+    with tqdm(total=total, desc=modality, unit=" items", disable=not (progress and shards)) as bar:
+        for shard in shards:
+            cache.put([medium.sha256 for medium in shard.media], next(results))
+            bar.update(len(shard.media))
 
 
 def _folder_name(found: Found) -> str:

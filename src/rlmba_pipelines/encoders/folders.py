@@ -150,17 +150,15 @@ def _pixel_prep(tower: Any, folder: Path) -> PixelPrep:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         mean, std = tuple(settings["image_mean"]), tuple(settings["image_std"])
-        size = settings.get("crop_size") if settings.get("do_center_crop") else None
-        size = size or settings["size"]
-    except (OSError, ValueError, KeyError) as error:
+        size = settings["crop_size"] if settings.get("do_center_crop") else settings["size"]
+        pixels = int(size if isinstance(size, int) else size.get("height") or size["shortest_edge"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{folder} holds no preprocessor_config.json with image_mean, image_std and size; "
             f"save the model's image processor beside it."
         ) from error
-    if isinstance(size, dict):
-        size = size.get("height", size.get("shortest_edge", 224))
     own = getattr(tower.config, "image_size", None)  # where positions are learned, no other size fits
-    return PixelPrep(own if isinstance(own, int) else int(size), mean, std)
+    return PixelPrep(own if isinstance(own, int) else pixels, mean, std)
 
 
 def _text(tower: Any, folder: Path, model_type: str, fingerprint: str, config: EncodersConfig) -> Encoder:

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ def map_shards(
     setup: Callable[[], object] | None = None,
     workers: int = 1,
     progress: Callable[[int], object] | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Yield ``fn(shard)`` for every shard, in the order of ``shards``, whatever the number of workers.
 
     Args:

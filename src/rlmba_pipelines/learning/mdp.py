@@ -76,7 +76,7 @@ def stop_reason(
         labels_spent: labels bought, validation included.
         budget: labels that may be bought over the whole run.
         target_accuracy: enough, in (0, 1].
-        plateau_rounds: stop when these last rounds together brought less than ``plateau_gain`` over the best before them.
+        plateau_rounds: stop when these last rounds brought less than ``plateau_gain`` over the best before them.
 
     >>> stop_reason([0.5, 0.8], labels_spent=300, target_accuracy=0.75)
     'accuracy 0.800 reached the target 0.750'

@@ -14,34 +14,33 @@ from torch.nn import functional
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """``-log softmax(logits)[y]`` in nats, float32[..., B, K].
+    """``-log softmax(logits)[y]`` in nats, float32[H, K, B].
 
     Args:
-        logits: float32[H, B, K, C].
-        y: int64[B].
+        logits: float32[H, K, B, C].
+        y: int64[K, B].
 
-    >>> cross_entropy(torch.zeros(1, 1, 1, 4), torch.tensor([2])).exp()
+    >>> cross_entropy(torch.zeros(1, 1, 1, 4), torch.tensor([[2]])).exp()
     tensor([[[4.]]])
     """
-    target = y[None, :, None].expand(logits.shape[:-1])
-    return functional.cross_entropy(logits.flatten(0, 2), target.flatten(), reduction="none").view_as(target)
+    target = y.expand(logits.shape[:-1])
+    return functional.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none").view(target.shape)
 
 
 def evidential(logits: Tensor, y: Tensor, *, annealing: float) -> Tensor:
-    """Evidential loss of ``alpha = softplus(logits) + 1``, float32[H, B, K].
+    """Evidential loss of ``alpha = softplus(logits) + 1``, float32[H, K, B].
 
     Args:
-        logits: float32[H, B, K, C].
-        y: int64[B].
+        logits: float32[H, K, B, C].
+        y: int64[K, B].
         annealing: weight in [0, 1] of the penalty on evidence for wrong classes.
 
-    >>> certain, ignorant = torch.tensor([9.0, -9]), torch.tensor([-9.0, -9])
-    >>> loss = evidential(torch.stack([certain, ignorant])[None, :, None], torch.tensor([0, 0]), annealing=1.0)
-    >>> bool(loss[0, 0, 0] < loss[0, 1, 0])
-    True
+    >>> right, ignorant = torch.tensor([9.0, -99]), torch.tensor([-99.0, -99])
+    >>> evidential(torch.stack([right, ignorant])[None, None], torch.tensor([[0, 0]]), annealing=1.0)  # 1 / 10, 1 / 1
+    tensor([[[0.1000, 1.0000]]])
     """
     alpha = functional.softplus(logits) + 1
-    right = functional.one_hot(y, alpha.shape[-1])[None, :, None].to(alpha.dtype)
+    right = functional.one_hot(y, alpha.shape[-1]).to(alpha.dtype)
     misfit = torch.digamma(alpha.sum(-1)) - torch.digamma((alpha * right).sum(-1))
     return misfit + annealing * _divergence_from_ignorance(alpha * (1 - right) + right)
 

@@ -23,7 +23,7 @@ from rlmba_pipelines.reporting.palette import LIGHT, of_modality
 from rlmba_pipelines.reporting.words import PEOPLE_SAY
 
 Size = tuple[int, int]
-WIDE, HALF, NARROW = (1000, 400), (480, 300), (330, 290)
+WIDE, HALF, NARROW = (920, 390), (460, 300), (330, 290)
 FONT = 13
 MARKERS = {"image": "o", "text": "s", "audio": "^", "video": "D", "other": "v"}
 STYLE: dict[str, Any] = {
@@ -79,10 +79,12 @@ def learning_curve(curves: pd.DataFrame, facts: Facts, size: Size = WIDE) -> Fig
             continue
         low, high = 100 * curve["accuracy_low"], 100 * curve["accuracy_high"]
         axes.fill_between(curve["labels"], low, high, color=LIGHT[color], alpha=0.13, linewidth=0)
+        if len(curve) == 1:  # a band of one point has no width
+            axes.vlines(curve["labels"], low, high, color=LIGHT[color], alpha=0.5)
         _line(axes, curve["labels"], 100 * curve["accuracy"], color, marker, dashes)
         ends.append((100 * float(curve["accuracy"].iloc[-1]), str(name), color))
-    _direct_labels(axes, ends)
     _axes_words(axes, curve_of(curves, facts.strategy), "Accuracy, %", size)
+    _direct_labels(axes, ends)
     _mark_saving(axes, curves, facts, size)
     return figure
 
@@ -142,8 +144,7 @@ def _lines_of_modalities(
     if together:
         _line(axes, curve["labels"], 100 * curve["accuracy"], "ink", "", (1.5, 1.2))
         ends.append((100 * float(curve["accuracy"].iloc[-1]), "together", "ink"))
-    _axes_words(axes, curve, title, size)
-    axes.set_ylim(bottom=0)
+    _axes_words(axes, curve, title, size, from_zero=True)
     _direct_labels(axes, ends)
     return figure
 
@@ -155,9 +156,8 @@ def modality_shares(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Fi
     names = known_modalities(curve, "shapley", facts.modalities)
     spoken = [PEOPLE_SAY.get(m, m) for m in names]
     figure, axes = _canvas(size, right=_room(spoken, size))
-    value_SM = curve[[f"shapley_{m}" for m in names]].clip(lower=0).to_numpy(float)
-    value_SM = value_SM[np.isfinite(value_SM).all(axis=1) & (value_SM.sum(axis=1) > 0)]
-    labels = curve["labels"].iloc[-len(value_SM) :]
+    curve = curve[(curve[[f"shapley_{m}" for m in names]].clip(lower=0).sum(axis=1) > 0)] if names else curve[:0]
+    value_SM = curve[[f"shapley_{m}" for m in names]].clip(lower=0).fillna(0).to_numpy(float)
     share_SM = 100 * value_SM / value_SM.sum(axis=1, keepdims=True)
     places, bottom_S, ends = np.arange(len(share_SM)), np.zeros(len(share_SM)), []
     for column, (modality, word) in enumerate(zip(names, spoken, strict=True)):
@@ -169,9 +169,9 @@ def modality_shares(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Fi
         if len(height_S):
             ends.append((float(bottom_S[-1] + height_S[-1] / 2), word, color))
         bottom_S = bottom_S + height_S
-    axes.set_title("Share, %", loc="left", fontsize=FONT, color=LIGHT["muted"], pad=12)
-    every = max(1, -(-len(places) // (5 if size[0] < 400 else 8)))
-    axes.set_xticks(places[::every], [f"{n:,}" for n in labels.iloc[::every]])
+    _title(axes, "Share, %")
+    every = max(1, -(-len(places) // (4 if size[0] < 400 else 7)))
+    axes.set_xticks(places[::-1][::every], [f"{n:,.0f}" for n in curve["labels"][::-1][::every]])
     axes.set_xlabel("labels bought", labelpad=8)
     axes.set_ylim(0, 100)
     axes.grid(visible=False)
@@ -193,8 +193,7 @@ def calibration(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Figure
         if not curve.empty:
             _line(axes, curve["labels"], 100 * curve["ece"], color, marker, dashes)
             ends.append((100 * float(curve["ece"].iloc[-1]), str(name), color))
-    _axes_words(axes, curve_of(curves, facts.strategy), "Calibration error, points", size)
-    axes.set_ylim(bottom=0)
+    _axes_words(axes, curve_of(curves, facts.strategy), "Calibration error, points", size, from_zero=True)
     _direct_labels(axes, ends)
     return figure
 
@@ -203,7 +202,7 @@ def _canvas(size: Size, right: int) -> tuple[Figure, Axes]:
     """Axes with margins in pixels, room for direct labels on the right."""
     width, height = size
     figure = Figure(figsize=(width / 72, height / 72), dpi=100, facecolor=LIGHT["surface"])
-    left, bottom, top = 34, 56, 34
+    left, bottom, top = 34, 46, 34
     axes = figure.add_axes(
         (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
     )
@@ -224,10 +223,17 @@ def _line(
     )  # fmt: skip
 
 
-def _axes_words(axes: Axes, curve: pd.DataFrame, title: str, size: Size) -> None:
-    """Title where others put the y label, and ticks at the numbers of labels that were really bought."""
+def _title(axes: Axes, words: str) -> None:
+    """What the y axis measures, written above it, flush with the tick labels."""
+    axes.annotate(
+        words, (0, 1), (-30, 14), xycoords="axes fraction", textcoords="offset points", color=LIGHT["muted"], va="bottom"
+    )
+
+
+def _axes_words(axes: Axes, curve: pd.DataFrame, title: str, size: Size, *, from_zero: bool = False) -> None:
+    """Titles of both axes, ticks at the numbers of labels that were really bought, a frame that ends on grid lines."""
     narrow = size[0] < 400
-    axes.set_title(title, loc="left", fontsize=FONT, color=LIGHT["muted"], pad=12)
+    _title(axes, title)
     axes.set_xlabel("labels bought", labelpad=8)
     bought = sorted(set(curve["labels"]))
     if len(bought) <= (4 if narrow else 7):
@@ -237,7 +243,13 @@ def _axes_words(axes: Axes, curve: pd.DataFrame, title: str, size: Size) -> None
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4 if narrow else 7, integer=True))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    if curve.empty:
+        return
+    axes.margins(x=0.02, y=0)
+    low, high = axes.get_ylim()
+    steps = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0 if from_zero else low, high)
+    axes.set_yticks(steps)
+    axes.set_ylim(steps[0], steps[-1])
 
 
 def _direct_labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:

@@ -15,12 +15,12 @@ SAME = 0.0005  # accuracies closer than a twentieth of a point print alike, and 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The strategy against its reference on the same seed.
+    """The strategy against its reference on the same seed, both curves as far as both go.
 
     Attributes:
         labels: training labels at which both are compared, the most that both have bought.
         accuracy, reference_accuracy: at that many labels, in [0, 1].
-        target: accuracy that both reach: the lower of the two last ones.
+        target: the best accuracy that both reach.
         labels_needed, reference_needed: labels at which each first reaches ``target``, interpolated.
         mean_difference: area between the curves over their common labels, per label; in [-1, 1].
         overlap: the 95 % intervals at the end of both curves touch.
@@ -59,19 +59,19 @@ def accuracy_at(curve: pd.DataFrame, labels: float) -> float | None:
 
 def compare(curves: pd.DataFrame, facts: Facts) -> Comparison | None:
     """Both curves side by side; ``None`` without a reference or before two stages of each are measured."""
-    ours, theirs = curve_of(curves, facts.strategy), curve_of(curves, facts.reference)
+    ours, theirs = _growing(curves, facts.strategy), _growing(curves, facts.reference)
     if facts.reference is None or ours.empty or theirs.empty:
         return None
     labels = int(min(ours["labels"].max(), theirs["labels"].max()))
-    if min((curve["labels"] <= labels).sum() for curve in (ours, theirs)) < 2:
-        return None
     accuracy, reference_accuracy = accuracy_at(ours, labels), accuracy_at(theirs, labels)
-    if accuracy is None or reference_accuracy is None:
+    if min((curve["labels"] <= labels).sum() for curve in (ours, theirs)) < 2 or accuracy is None or reference_accuracy is None:
         return None
-    target = float(min(ours["accuracy"].iloc[-1], theirs["accuracy"].iloc[-1]))
+    target = float(min(ours["accuracy"].max(), theirs["accuracy"].max()))
     needed, reference_needed = (
-        float(labels_to_reach(c["labels"].to_numpy(float), c["accuracy"].to_numpy(float), target)) for c in (ours, theirs)
+        labels_to_reach(c["labels"].to_numpy(float), c["accuracy"].to_numpy(float), target) for c in (ours, theirs)
     )
+    if needed is None or reference_needed is None:
+        return None
     first, second = ours.iloc[-1], theirs.iloc[-1]
     return Comparison(
         labels=labels,
@@ -85,6 +85,11 @@ def compare(curves: pd.DataFrame, facts: Facts) -> Comparison | None:
             first["accuracy_low"] <= second["accuracy_high"] and second["accuracy_low"] <= first["accuracy_high"]
         ),
     )
+
+
+def _growing(curves: pd.DataFrame, strategy: str | None) -> pd.DataFrame:
+    """A curve without the stages that bought nothing."""
+    return curve_of(curves, strategy).drop_duplicates("labels", keep="last")
 
 
 def _area(curve: pd.DataFrame, labels: int) -> float:
@@ -134,17 +139,26 @@ def headline(curves: pd.DataFrame, facts: Facts) -> str:
 def _verdict(c: Comparison, facts: Facts, labels_spent: int) -> str:
     """The second half of the headline, from the semicolon on."""
     reference, strategy = facts.reference, facts.strategy
-    same = f"; {reference} reaches {percent(c.reference_accuracy)} with as many"
+    if labels_spent > c.labels:
+        return (
+            f"; at {c.labels:,} labels, as far as {reference} went, it had {percent(c.accuracy)} "
+            f"and {reference} {percent(c.reference_accuracy)}."
+        )
     if abs(c.difference) < SAME:
-        return f"; {reference} reaches the same, so {strategy} made no difference in this run."
+        return f"; {reference} reaches the same with as many, so {strategy} made no difference in the end."
+    same = f"; {reference} reaches {percent(c.reference_accuracy)} with as many"
     if c.difference < 0:
         return f"{same}, so {strategy} did not pay off in this run."
-    if c.reference_needed > labels_spent:  # the reference went on and got there later
-        saved = _saved(c)
-        return f"; {reference} needed {c.reference_needed:,.0f} for the same: {saved}."
+    if c.reference_needed > labels_spent:
+        return f"; {reference} needed {c.reference_needed:,.0f} for the same: {_saved(c)}."
     if c.share_saved < 0.005:
         return f"{same}."
-    return f"{same}. {strategy.capitalize()} was there after {c.labels_needed:,.0f}: {_saved(c)}."
+    if abs(c.target - c.reference_accuracy) < SAME:
+        return f"{same}. {strategy.capitalize()} was there after {c.labels_needed:,.0f}: {_saved(c)}."
+    return (
+        f"{same}. The best of {reference}, {percent(c.target)}, took {c.reference_needed:,.0f} labels, "
+        f"and {c.labels_needed:,.0f} with {strategy}: {_saved(c)}."
+    )
 
 
 def _saved(c: Comparison) -> str:

@@ -30,7 +30,9 @@ def themed_svg(figure: Figure, name: str, description: str) -> Markup:
     body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
     body = re.sub(r'(?:xlink:)?href="#([^"]+)"', rf'href="#{name}-\1"', body)
     body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
-    body = re.sub(r"(font:[^;\"]*?\d(?:\.\d+)?px)[^;\"]*", r"\1 var(--font)", body)
+    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)  # it would style the whole page
+    body = re.sub(r"font-family: [^;\"]*", "font-family: var(--font)", body)
+    body = re.sub(r"\s*\n\s*", " ", body)
     for color, value in LIGHT.items():
         body = body.replace(value, f"var(--{color})")
     width, height = (round(72 * inches) for inches in figure.get_size_inches())

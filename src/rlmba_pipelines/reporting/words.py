@@ -42,6 +42,7 @@ GLOSSARY = {
     "distance": "How far it lies from everything labeled.",
     "gradient_norm": "How strongly its label would change the model.",
 }
+UNIMODAL = ("margin", "entropy", "vacuity")  # terms that exist for each modality alone, as ``<term>_<modality>``
 
 
 def modality_name(modality: str) -> str:
@@ -60,18 +61,22 @@ def term_name(term: str) -> str:
     ('margin, sound alone', 'mutual information')
     """
     stem, _, modality = term.rpartition("_")
-    if stem == "margin":
-        return f"margin, {PEOPLE_SAY.get(modality, modality)} alone"
+    if stem in UNIMODAL:
+        return f"{stem}, {PEOPLE_SAY.get(modality, modality)} alone"
     if stem == "weight":
         return f"weight of {modality_name(modality)}"
     return term.replace("_", " ")
 
 
 def term_meaning(term: str) -> str:
-    """What a column measures, one sentence; empty for a column that nobody described."""
+    """What a column measures, one sentence; empty for a column that nobody described.
+
+    >>> term_meaning("vacuity_image")
+    'How little evidence there is for any class; 1 is none at all. Here for the image alone.'
+    """
     stem, _, modality = term.rpartition("_")
-    if stem == "margin":
-        return f"How close the two most likely classes are when the model has {modality_name(modality)} alone."
+    if stem in UNIMODAL:
+        return f"{GLOSSARY[stem]} Here for {modality_name(modality)} alone."
     if stem == "weight":
         return f"How much {modality_name(modality)} counted in the choice."
     return GLOSSARY.get(term, "")

@@ -79,18 +79,25 @@ class Experiment:
             k += 1
         return k - 1
 
+    @property
+    def parameters_path(self) -> Path:
+        return self.folder / "parameters.json"
+
     def remember_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Keep what the experiment was started with, and refuse to go on with something else.
+        """Keep what the experiment was started with; done with the first commit, so that a failed start binds nobody."""
+        if not self.parameters_path.exists():
+            with replacing(self.parameters_path) as temporary:
+                temporary.write_text(json.dumps(parameters, indent=1, sort_keys=True))
+
+    def check_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Refuse to go on with something else than the experiment was started with.
 
         Raises:
             UserError: a parameter that shapes the data of rounds differs from the start; the first is named.
         """
-        path = self.folder / "parameters.json"
-        if not path.exists():
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(parameters, indent=1, sort_keys=True))
+        if not self.parameters_path.exists():
             return
-        before = _flat(json.loads(path.read_text()))
+        before = _flat(json.loads(self.parameters_path.read_text()))
         now = _flat(parameters)
         changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
         if changed:

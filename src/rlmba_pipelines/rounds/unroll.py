@@ -17,7 +17,7 @@ from rlmba_pipelines.pipelines import (
     train_fusion,
 )
 
-START, FINAL = "round_00", "final"
+START, FINAL, REPORT = "round_00", "final", "report"
 PREPARATION = ("ingest", "feature_extraction")
 STEPS = ("train_fusion", "evidential_scoring", "evaluate", "policy_selection")
 DRAWN_ROUNDS = 12  # kedro-viz slows super-linearly: 20 rounds load in 5 s, 60 in 104 s

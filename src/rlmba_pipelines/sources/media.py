@@ -45,11 +45,8 @@ class MediaRoot:
         self.root = Path(root).resolve()
         self._archives: OrderedDict[Path, zipfile.ZipFile] = OrderedDict()
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"root": self.root}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(str(state["root"]))  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type[MediaRoot], tuple[Path]]:
+        return MediaRoot, (self.root,)
 
     def check(self, ref: str) -> None:
         """Refuse a reference that is not a plain path under the root; whether it exists is not asked.

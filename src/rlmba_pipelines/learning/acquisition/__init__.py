@@ -11,10 +11,11 @@ from rlmba_pipelines.learning.acquisition import (  # noqa: F401
 )
 from rlmba_pipelines.learning.acquisition.registry import (
     Strategy,
+    check_options,
     get_strategy,
     register,
     select_batch,
     strategy_names,
 )
 
-__all__ = ["Strategy", "get_strategy", "register", "select_batch", "strategy_names"]
+__all__ = ["Strategy", "check_options", "get_strategy", "register", "select_batch", "strategy_names"]

@@ -117,8 +117,7 @@ def select_batch(
         UserError: unknown strategy or option, ``query_size`` below 1, or the view lacks what the strategy requires.
         ValueError: parts of the view do not belong together, or the strategy broke its contract.
     """
-    strategy = get_strategy(name)
-    _check_options(strategy, options or {})
+    strategy = check_options(name, options or {})
     if isinstance(query_size, bool) or not isinstance(query_size, int | np.integer) or query_size < 1:
         raise UserError(f"query_size must be a whole number of at least 1, got {query_size!r}.")
     _check_view(view)
@@ -131,7 +130,13 @@ def select_batch(
     return selection
 
 
-def _check_options(strategy: Strategy, options: Mapping[str, Any]) -> None:
+def check_options(name: str, options: Mapping[str, Any]) -> Strategy:
+    """The strategy ``name``, which takes every one of ``options``.
+
+    Raises:
+        UserError: unknown strategy or option.
+    """
+    strategy = get_strategy(name)
     known = sorted(strategy.options)
     for key in options:
         if key not in known:
@@ -139,6 +144,7 @@ def _check_options(strategy: Strategy, options: Mapping[str, Any]) -> None:
                 f"Strategy {strategy.name!r} has no option {key!r}; "
                 + (f"it knows: {', '.join(known)}." if known else "it takes no options.")
             )
+    return strategy
 
 
 def _check_view(view: PoolView) -> None:

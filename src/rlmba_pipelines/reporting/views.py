@@ -1,0 +1,220 @@
+"""What each section of the page shows, as plain values: the templates only place them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from rlmba_pipelines.reporting.data import BoughtSample, Facts, ReportData, curve_of, known_modalities
+from rlmba_pipelines.reporting.headline import accuracy_at, compare, percent, points
+from rlmba_pipelines.reporting.media import Embedded, embed_audio, embed_image
+from rlmba_pipelines.reporting.words import PEOPLE_SAY, listed, modality_name, term_meaning, term_name
+
+MAX_TEXT, MAX_NAME, MAX_TERMS, MAX_QUARANTINE = 280, 120, 24, 100
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One key figure."""
+
+    name: str
+    value: str
+    note: str
+
+
+def tiles(curves: pd.DataFrame, facts: Facts) -> list[Tile]:
+    """The key figures, most important first."""
+    curve = curve_of(curves, facts.strategy)
+    if curve.empty:
+        return []
+    first, last = curve.iloc[0], curve.iloc[-1]
+    interval = f"95 % interval {100 * last['accuracy_low']:.1f}–{100 * last['accuracy_high']:.1f}"
+    start = f"; {percent(first['accuracy'])} after the start batch" if len(curve) > 1 else ""
+    share = f"{percent(last['labels'] / facts.pool_size)} of the pool" if facts.pool_size else ""
+    total = f"{last['labels_total']:,.0f} with those for validation" if last["labels_total"] > last["labels"] else ""
+    shown = [
+        Tile("Accuracy", percent(last["accuracy"]), interval + start),
+        Tile("Labels bought", f"{last['labels']:,.0f}", "; ".join(note for note in (share, total) if note)),
+    ]
+    comparison = compare(curves, facts)
+    if comparison is None:
+        shown += [
+            Tile("Macro-F1", _number(last["macro_f1"], percent), "every class counts the same"),
+            Tile("Calibration error", _number(last["ece"], percent), "how far its confidence is off"),
+        ]
+    else:
+        saved, needed = comparison.share_saved, f"{comparison.labels_needed:,.0f} in place of"
+        shown += [
+            Tile(
+                f"Against {facts.reference}",
+                f"{points(comparison.difference)} points",
+                f"at {comparison.labels:,} labels; {points(comparison.mean_difference)} on average over the curve",
+            ),
+            Tile(
+                "Labels saved" if saved >= 0 else "Labels lost",
+                f"{abs(100 * saved):.0f} %",
+                f"{needed} {comparison.reference_needed:,.0f} for {percent(comparison.target)}",
+            ),
+        ]
+    n_rounds = int(last["stage"])
+    return [*shown, Tile("Time", duration(facts.seconds), f"{n_rounds} round{'' if n_rounds == 1 else 's'}")]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(8.3), duration(143), duration(7260)
+    ('8 s', '2 min 23 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def round_table(curves: pd.DataFrame, facts: Facts) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of rounds; a value that was not measured is a dash."""
+    curve, theirs = curve_of(curves, facts.strategy), curve_of(curves, facts.reference)
+    with_total, compared = bool((curve["labels_total"] != curve["labels"]).any()), not theirs.empty
+    head = ["Round", "Labels", *(["with validation"] if with_total else []), "Accuracy", "95 % interval"]
+    head += [*([f"Against {facts.reference}"] if compared else []), "Macro-F1", "NLL", "Calibration error", "Imbalance"]
+    head += ["Training", "Selection"]
+    rows = []
+    for stage in curve.to_dict("records"):
+        row = ["Start" if stage["stage"] == 0 else str(int(stage["stage"])), f"{stage['labels']:,.0f}"]
+        row += [f"{stage['labels_total']:,.0f}"] if with_total else []
+        row += [percent(stage["accuracy"]), f"{100 * stage['accuracy_low']:.1f}–{100 * stage['accuracy_high']:.1f}"]
+        if compared:
+            there = accuracy_at(theirs, stage["labels"])
+            row.append("–" if there is None else points(stage["accuracy"] - there))
+        row += [_number(stage["macro_f1"], percent), _number(stage["nll"], "{:.2f}".format)]
+        row += [_number(stage["ece"], percent), _number(stage["imbalance"], "{:.2f}".format)]
+        row += [_number(stage[f"seconds_{part}"], "{:.1f} s".format) for part in ("train", "select")]
+        rows.append(row)
+    return head, rows
+
+
+def _number(value: float, form: object) -> str:
+    return form(value) if callable(form) and value is not None and math.isfinite(value) else "–"
+
+
+def modality_words(curves: pd.DataFrame, facts: Facts, column: str) -> str:
+    """What the latest ``accuracy``, ``shapley`` or ``weight`` of the modalities says, in a sentence."""
+    curve = curve_of(curves, facts.strategy)
+    names = known_modalities(curve, column, facts.modalities)
+    latest = {m: float(curve[f"{column}_{m}"].dropna().iloc[-1]) for m in names}
+    order = sorted(names, key=lambda m: -latest[m])
+    if column == "accuracy":
+        each = listed([f"{modality_name(m)} reaches {percent(latest[m])}" for m in order])
+        return f"Alone, {each}; together they reach {percent(curve['accuracy'].iloc[-1])}."
+    if column == "weight":
+        return f"At the end {listed([f'{modality_name(m)} weighs {100 * latest[m]:.0f} %' for m in order])}."
+    total = sum(max(value, 0.0) for value in latest.values())
+    if total <= 0:
+        return "No modality lifts the accuracy above guessing."
+    each = listed([f"{100 * max(latest[m], 0.0) / total:.0f} % to {modality_name(m)}" for m in order])
+    return f"Of what the modalities bring over guessing, the model owes {each}."
+
+
+@dataclass(frozen=True)
+class Card:
+    """One bought sample."""
+
+    sample: BoughtSample
+    sample_id: str
+    label: str
+    text: str
+    guess: str
+    probability: str
+    verdict: str  # "right", "wrong", or "none" where there was no model yet or no answer
+    picture: Embedded | None
+    picture_alt: str
+    is_video: bool
+    sound: Embedded | None
+    lacks: str
+    terms: Sequence[tuple[str, str, str]]
+    find: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The samples of one round that are shown."""
+
+    round_idx: int
+    title: str
+    summary: str
+    cards: Sequence[Card]
+
+
+def batches(data: ReportData) -> list[Batch]:
+    """The gallery by rounds."""
+    bought = _bought_by_round(curve_of(data.curves, data.facts.strategy))
+    shown = []
+    for round_idx in data.rounds:
+        cards = [_card(sample, data.facts.modalities) for sample in data.gallery if sample.round_idx == round_idx]
+        n_bought = max(bought.get(round_idx, 0), len(cards))
+        words = [f"{n_bought:,} labels bought" if n_bought == len(cards) else f"{len(cards)} of {n_bought:,} labels bought"]
+        guessed = [card for card in cards if card.verdict != "none"]
+        if guessed:
+            right = sum(card.verdict == "right" for card in guessed)
+            words.append(f"the model had guessed {right} of these {len(guessed)} right")
+        elif round_idx == 0:
+            words.append("before there was a model")
+        title = f"Round {round_idx}" if round_idx else "Start"
+        shown.append(Batch(round_idx, title, ", ".join(words) + ".", cards))
+    return shown
+
+
+def _bought_by_round(curve: pd.DataFrame) -> Mapping[int, int]:
+    """Labels that each round added; round k is measured at stage k."""
+    added = curve["labels"].diff().fillna(curve["labels"])
+    return {int(stage): int(n) for stage, n in zip(curve["stage"], added, strict=True)}
+
+
+def _card(sample: BoughtSample, modalities: Sequence[str]) -> Card:
+    label, sample_id = _short(sample.label, MAX_NAME), _short(sample.sample_id, MAX_NAME)
+    text = _short(sample.text, MAX_TEXT)
+    guess, verdict = "", "none"
+    if isinstance(sample.guess, str) and sample.guess:
+        guess = _short(sample.guess, MAX_NAME)
+        if sample.label:
+            verdict = "right" if sample.guess == sample.label else "wrong"
+    medium = sample.image or sample.poster
+    holds = {"image": sample.image, "text": text, "audio": sample.audio, "video": sample.poster}
+    lacking = [PEOPLE_SAY.get(m, m) for m in modalities if m in holds and not holds[m]]
+    terms = [(term_name(n), f"{v:.3g}", term_meaning(n)) for n, v in list(sample.terms.items())[:MAX_TERMS]]
+    return Card(
+        sample=sample,
+        sample_id=sample_id,
+        label=label,
+        text=text,
+        guess=guess,
+        probability="" if sample.guess_probability is None else _number(sample.guess_probability, lambda p: f"{100 * p:.0f} %"),
+        verdict=verdict,
+        picture=embed_image(medium) if medium else None,
+        picture_alt=f"{'Picture' if sample.image else 'Frame of the video'} of sample {sample_id}",
+        is_video=sample.poster is not None,
+        sound=embed_audio(sample.audio) if sample.audio else None,
+        lacks=f"no {' or '.join(lacking)}" if lacking else "",
+        terms=terms,
+        find=" ".join((label, guess, text, sample_id)).lower(),
+    )
+
+
+def _short(words: object, limit: int) -> str:
+    """Text that fits and can be written: cut with an ellipsis, broken code units replaced; not text: empty."""
+    if not isinstance(words, str):
+        return ""
+    clean = words[: limit + 1].encode("utf-8", "replace").decode().replace("\0", " ").strip()
+    return clean if len(clean) <= limit else clean[: limit - 1].rstrip() + "…"
+
+
+def quarantine_table(quarantine: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
+    """Head and first rows of the samples set aside, and how many more there are."""
+    rows = [[_short(str(v), MAX_TEXT) for v in row] for row in quarantine.head(MAX_QUARANTINE).itertuples(index=False)]
+    head = [str(name).replace("_", " ") for name in quarantine.columns]
+    return head, rows, len(quarantine) - len(rows)

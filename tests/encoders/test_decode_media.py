@@ -1,0 +1,202 @@
+"""Media are decoded whole, under caps, or refused with a reason that a person can act on."""
+
+import io
+import re
+import zlib
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from PIL import Image
+from sample_media import CAPS, image_bytes, picture, sound_bytes, tone, video_bytes
+
+from rlmba_pipelines.config import MediaCaps
+from rlmba_pipelines.encoders import MediaDecodeError, decode_audio, decode_image, decode_text, decode_video, poster
+
+FORMATS = {
+    "jpeg": image_bytes(picture(), "JPEG"),
+    "progressive jpeg": image_bytes(picture(), "JPEG", progressive=True),
+    "png": image_bytes(picture(), "PNG"),
+    "webp": image_bytes(picture(), "WEBP"),
+    "lossless webp": image_bytes(picture(), "WEBP", lossless=True),
+    "gif": image_bytes(picture(), "GIF"),
+}
+SOUNDS = {
+    "wav": sound_bytes(tone()),
+    "flac": sound_bytes(tone(), kind="FLAC"),
+    "opus": sound_bytes(tone(), kind="OGG", subtype="OPUS"),
+    "vorbis": sound_bytes(tone(), kind="OGG", subtype="VORBIS"),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_images_of_every_format_come_out_as_they_went_in(name):
+    image = decode_image(FORMATS[name], CAPS)
+    assert (image.mode, image.size) == ("RGB", (40, 30))
+    difference = np.asarray(image, dtype=float) - np.asarray(picture(), dtype=float)
+    assert np.abs(difference).mean() < (0.1 if name in ("png", "lossless webp") else 8)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0, 0.98))
+def test_an_image_that_is_cut_short_anywhere_is_found(name, share):
+    data = FORMATS[name]
+    with pytest.raises(MediaDecodeError):
+        decode_image(data[: int(share * len(data))], CAPS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from([b"", *(data[:60] for data in (*FORMATS.values(), *SOUNDS.values()))]))
+def test_no_bytes_whatever_make_a_decoder_fail_without_a_reason(junk, start):
+    for decode in (decode_image, decode_audio):
+        with pytest.raises(MediaDecodeError, match=r"^(is|has|lasts|holds|does) "):
+            decode(start + junk, CAPS)
+
+
+def test_pixels_over_the_cap_are_refused_with_both_numbers():
+    with pytest.raises(MediaDecodeError, match="has 1,200 pixels, more than the 1,199 allowed"):
+        decode_image(FORMATS["png"], MediaCaps(max_pixels=1199))
+    assert decode_image(FORMATS["png"], MediaCaps(max_pixels=1200)).size == (40, 30)
+
+
+def test_a_small_file_that_unpacks_to_a_huge_image_is_refused_before_it_does():
+    header = b"IHDR" + (100_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
+    png = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big")
+    end = b"\0\0\0\0IEND" + zlib.crc32(b"IEND").to_bytes(4, "big")
+    with pytest.raises(MediaDecodeError, match="has 10,000,000,000 pixels"):
+        decode_image(png + end, CAPS)
+
+
+def test_transparency_is_white():
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    assert decode_image(image_bytes(clear, "PNG"), CAPS).getpixel((0, 0)) == (255, 255, 255)
+    half = Image.new("LA", (4, 4), (0, 128))
+    assert decode_image(image_bytes(half, "PNG"), CAPS).getpixel((0, 0)) == (127, 127, 127)
+    palette = Image.new("P", (4, 4), 0)
+    assert decode_image(image_bytes(palette, "PNG", transparency=0), CAPS).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_sixteen_bit_gray_keeps_its_brightness():
+    gray = Image.fromarray(np.full((4, 4), 0x8000, dtype=np.uint16))
+    assert decode_image(image_bytes(gray, "PNG"), CAPS).getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_a_photo_that_was_held_sideways_is_turned_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode_image(image_bytes(picture(), "JPEG", exif=exif), CAPS).size == (30, 40)
+
+
+def test_of_an_animation_the_first_frame_is_taken():
+    first, second = Image.new("RGB", (4, 4), "blue"), Image.new("RGB", (4, 4), "red")
+    data = image_bytes(first, "GIF", save_all=True, append_images=[second])
+    assert decode_image(data, CAPS).getpixel((0, 0)) == (0, 0, 255)
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_sounds_of_every_format_come_out_as_they_went_in(name):
+    wave = decode_audio(SOUNDS[name], CAPS)
+    assert wave.dtype == np.float32
+    assert abs(len(wave) - 16_000) <= 16
+    assert_allclose(wave[4000:12_000], tone()[4000:12_000], atol=1e-4 if name in ("wav", "flac") else 0.1)
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0, 0.98))
+def test_a_sound_that_is_cut_short_anywhere_is_found(name, share):
+    data = SOUNDS[name]
+    with pytest.raises(MediaDecodeError):
+        decode_audio(data[: int(share * len(data))], CAPS)
+
+
+def test_a_wav_whose_header_promises_more_is_told_with_both_numbers():
+    data = SOUNDS["wav"]
+    with pytest.raises(MediaDecodeError, match=re.escape(f"is cut short (expected {len(data):,} bytes, found 17,002)")):
+        decode_audio(data[:17_002], CAPS)
+
+
+def test_stereo_at_44_kilohertz_becomes_one_channel_at_16():
+    stereo = np.stack([tone(rate=44_100), np.zeros(44_100, dtype=np.float32)], axis=1)
+    wave = decode_audio(sound_bytes(stereo, 44_100), CAPS)
+    assert len(wave) == 16_000
+    assert_allclose(wave[1000:-1000], 0.5 * tone()[1000:-1000], atol=2e-3)
+
+
+def test_only_the_first_seconds_are_kept_where_asked():
+    assert len(decode_audio(SOUNDS["flac"], CAPS, seconds=0.25)) == 4000
+    assert len(decode_audio(video_bytes(sound_seconds=1.0), CAPS, seconds=0.25)) == 4000
+
+
+def test_a_sound_over_the_cap_is_refused():
+    with pytest.raises(MediaDecodeError, match="lasts 1 seconds, more than the 0 allowed"):
+        decode_audio(SOUNDS["opus"], MediaCaps(max_seconds=0.4))
+
+
+def test_a_sound_without_samples_or_with_nan_is_refused():
+    with pytest.raises(MediaDecodeError, match="has no sound in it"):
+        decode_audio(sound_bytes(np.zeros(0, dtype=np.float32)), CAPS)
+    out = io.BytesIO()
+    soundfile.write(out, np.array([0, np.nan], dtype=np.float32), 16_000, format="WAV", subtype="FLOAT")
+    with pytest.raises(MediaDecodeError, match="not finite"):
+        decode_audio(out.getvalue(), CAPS)
+
+
+def test_the_sound_of_a_video_is_a_sound():
+    wave = decode_audio(video_bytes(sound_seconds=1.0), CAPS)
+    assert abs(len(wave) - 16_000) < 1500  # AAC adds up to a frame and a half
+    assert 0.3 < np.sqrt((wave[4000:12_000] ** 2).mean()) < 0.4  # a sine of amplitude 0.5
+
+
+def test_frames_are_spread_evenly_over_a_video():
+    frames, sound = decode_video(video_bytes(30), CAPS, 5)
+    assert sound is None
+    assert [round(np.asarray(f).mean() / 8) for f in frames] == [3, 9, 15, 21, 27]
+
+
+def test_a_video_shorter_than_the_frames_asked_for_repeats_pictures():
+    frames, _ = decode_video(video_bytes(2), CAPS, 4)
+    assert [round(np.asarray(f).mean() / 8) for f in frames] == [0, 0, 1, 1]
+
+
+def test_a_video_brings_its_sound():
+    _, sound = decode_video(video_bytes(30, sound_seconds=1.0), CAPS, 2)
+    assert sound.dtype == np.float32
+    assert abs(len(sound) - 16_000) < 1500  # AAC adds up to a frame and a half
+
+
+@pytest.mark.parametrize(("kind", "codec", "options"), [
+    ("mp4", "mpeg4", {}), ("mp4", "mpeg4", {"movflags": "faststart"}), ("avi", "mpeg4", {}), ("webm", "libvpx", {}),
+])
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.7, 0.9])
+def test_a_video_that_is_cut_short_is_found(kind, codec, options, share):
+    data = video_bytes(30, kind=kind, codec=codec, options=options)
+    assert len(decode_video(data, CAPS, 3)[0]) == 3
+    with pytest.raises(MediaDecodeError):
+        decode_video(data[: int(share * len(data))], CAPS, 3)
+
+
+def test_a_video_over_a_cap_is_refused():
+    with pytest.raises(MediaDecodeError, match="has 3,072 pixels, more than the 3,071 allowed"):
+        decode_video(video_bytes(), MediaCaps(max_pixels=3071), 2)
+    with pytest.raises(MediaDecodeError, match="lasts 1 seconds"):
+        decode_video(video_bytes(30), MediaCaps(max_seconds=0.5), 2)
+    with pytest.raises(MediaDecodeError, match="has no video in it"):
+        decode_video(SOUNDS["wav"], CAPS, 2)
+
+
+def test_a_poster_is_a_small_picture_of_the_middle():
+    with Image.open(io.BytesIO(poster(video_bytes(31, size=(320, 160)), CAPS, pixels=128))) as image:
+        assert (image.format, image.size) == ("WEBP", (128, 64))
+        assert abs(np.asarray(image).mean() - 8 * 15) < 4
+
+
+@pytest.mark.parametrize(("data", "reason"), [(b"\xff\xfe", "is not UTF-8"), (b" \n", "is empty"), (b"a\0", "NUL")])
+def test_text_that_is_no_text_is_refused(data, reason):
+    with pytest.raises(MediaDecodeError, match=reason):
+        decode_text(data)
+    assert decode_text("\ufeffé".encode()) == "é"

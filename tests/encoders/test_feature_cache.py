@@ -1,0 +1,114 @@
+"""What was computed once is found again, and a kill loses nothing that was finished."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from rlmba_pipelines.encoders import FeatureCache
+
+
+def digests(n, start=0):
+    return [hashlib.sha256(str(i).encode()).hexdigest() for i in range(start, start + n)]
+
+
+def test_rows_are_found_by_their_digest_in_any_order_by_another_process_too(tmp_path, rng):
+    rows = rng.standard_normal((5, 3)).astype(np.float32)
+    FeatureCache(tmp_path).put(digests(5), rows)
+    FeatureCache(tmp_path).put(digests(2, start=5), rows[:2] + 1)
+    asked = [digests(7)[i] for i in (6, 0, 3)] + ["f" * 64, digests(1)[0]]
+    found, missing = FeatureCache(tmp_path).get(asked)
+    assert_array_equal(missing, [False, False, False, True, False])
+    assert_array_equal(found, np.stack([rows[1] + 1, rows[0], rows[3], np.zeros(3), rows[0]]))
+
+
+def test_putting_the_same_again_changes_nothing_on_disk(tmp_path):
+    cache = FeatureCache(tmp_path)
+    for _ in range(2):
+        cache.put(digests(4), np.ones((4, 2), dtype=np.float32))
+    assert len(list(tmp_path.iterdir())) == 2
+    assert len(cache) == len(FeatureCache(tmp_path)) == 4
+
+
+def test_an_empty_cache_knows_nothing(tmp_path):
+    rows, missing = FeatureCache(tmp_path / "none").get(digests(3))
+    assert rows.shape == (3, 0)
+    assert missing.all()
+
+
+def test_rows_that_are_not_finite_or_of_another_width_are_refused(tmp_path):
+    cache = FeatureCache(tmp_path)
+    cache.put(digests(1), np.zeros((1, 2), dtype=np.float32))
+    with pytest.raises(ValueError, match=f"first: {digests(3)[2]}"):
+        cache.put(digests(3), np.array([[0, 0], [1, 1], [np.nan, 0]], dtype=np.float32))
+    with pytest.raises(ValueError, match="3 wide"):
+        cache.put(digests(1, 9), np.zeros((1, 3), dtype=np.float32))
+
+
+def test_a_torn_shard_counts_as_never_written_and_can_be_written_again(tmp_path):
+    FeatureCache(tmp_path).put(digests(4), np.ones((4, 2), dtype=np.float32))
+    shard = next(tmp_path.glob("*.rows.npy"))
+    shard.write_bytes(shard.read_bytes()[:-5])
+    cache = FeatureCache(tmp_path)
+    assert cache.get(digests(4))[1].all()
+    cache.put(digests(4), np.ones((4, 2), dtype=np.float32))
+    assert not FeatureCache(tmp_path).get(digests(4))[1].any()
+
+
+def test_rows_without_their_keys_were_never_finished(tmp_path):
+    FeatureCache(tmp_path).put(digests(4), np.ones((4, 2), dtype=np.float32))
+    next(tmp_path.glob("*.keys.npy")).unlink()
+    assert FeatureCache(tmp_path).get(digests(4))[1].all()
+
+
+def test_old_leftovers_of_a_killed_run_are_swept_and_young_ones_left(tmp_path):
+    for name, age in (("old", 7200), ("young", 0)):
+        (tmp_path / f".{name}.tmp").write_bytes(b"half")
+        os.utime(tmp_path / f".{name}.tmp", (time.time() - age,) * 2)
+    FeatureCache(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [".young.tmp"]
+
+
+WRITER = """
+import hashlib, sys
+import numpy as np
+from rlmba_pipelines.encoders import FeatureCache
+cache = FeatureCache(sys.argv[1])
+for i in range(10_000):
+    cache.put([hashlib.sha256(str(i).encode()).hexdigest()], np.full((1, 2000), i, dtype=np.float32))
+    print(i, flush=True)
+"""
+
+
+def test_a_killed_writer_keeps_every_shard_that_it_reported(tmp_path):
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE, text=True)
+    for _ in range(30):
+        last = int(writer.stdout.readline())
+    writer.kill()
+    writer.wait()
+    rows, missing = FeatureCache(tmp_path).get(digests(last + 1))
+    assert not missing.any()
+    assert_array_equal(rows[:, 0], np.arange(last + 1))
+    assert_array_equal(rows[:, -1], np.arange(last + 1))
+
+
+def test_six_thousand_rows_are_looked_up_in_well_under_a_second(tmp_path):
+    rows = np.ones((512, 1280), dtype=np.float32)
+    cache = FeatureCache(tmp_path)
+    for start in range(0, 6000, 512):
+        cache.put(digests(512, start), rows)
+    asked = digests(6000)
+    began = time.perf_counter()
+    _, missing = FeatureCache(tmp_path).get(asked)
+    assert time.perf_counter() - began < 0.5
+    assert not missing.any()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
