@@ -199,16 +199,13 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
 @rounds.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_experiment_option
-@click.option("--env", "-e", help="Configuration environment in conf/.")
 @click.pass_obj
 @one_sentence
-def import_command(
-    metadata: ProjectMetadata, /, files: tuple[Path, ...], experiment: str | None, env: str | None
-) -> None:
+def import_command(metadata: ProjectMetadata, /, files: tuple[Path, ...], experiment: str | None) -> None:
     """Take the answers of people, and go on when a batch is complete."""
     found = Experiment.of(metadata.project_path, experiment or "main")
-    started_with = _started_with(found)
-    new, rejected = import_answers(found, files, tuple(started_with["rounds"]["classes"]))
+    classes = _read(found, found.parameters_path)["rounds"]["classes"]
+    new, rejected = import_answers(found, files, tuple(classes))
     for line in rejected:
         click.secho(f"not taken: {line}", fg="yellow")
     opened = open_batch(found)
@@ -216,12 +213,11 @@ def import_command(
     click.echo(f"{new} new answers taken, {len(rejected)} rows not taken, {n_open} samples still open.")
     if n_open:
         return
-    runtime_params = {**started_with, "experiment": found.name}
-    _tell(run_rounds(Request(metadata.project_path, env, runtime_params), click.echo))
+    request = _read(found, found.request_path)
+    _tell(run_rounds(Request(metadata.project_path, request["env"], request["runtime_params"]), click.echo))
 
 
-def _started_with(experiment: Experiment) -> dict[str, Any]:
-    path = experiment.parameters_path
+def _read(experiment: Experiment, path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"There is no experiment {experiment.name!r} yet; start it with 'kedro rounds run'.")
     found: dict[str, Any] = json.loads(path.read_text())

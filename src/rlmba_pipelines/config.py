@@ -65,7 +65,7 @@ class FusionConfig(_Block):
     width: int = Field(128, gt=0)
     n_heads: int = Field(5, ge=1)  # members of the head ensemble, the source of Dirichlet evidence
     activation: Literal["identity", "gelu"] = "identity"  # of a trunk; gelu pays off only with thousands of labels
-    dropout: float = Field(0.7, ge=0, lt=1)
+    dropout: float = Field(0.75, ge=0, le=0.99)
     modality_dropout: float = Field(0.1, ge=0, lt=1)
     unimodal_loss: float = Field(1.0, ge=0)  # weight of each modality's own head beside the fused head
     learning_rate: float = Field(1e-2, gt=0)
@@ -151,3 +151,16 @@ class Parameters(_Block):
     balance: BalanceConfig = BalanceConfig()
     policy: PolicyConfig = PolicyConfig()
     report: ReportConfig = ReportConfig()
+
+
+# block -> <name> of conf/base/parameters_<name>.yml
+BLOCK_FILES = {
+    "rounds": "rounds",
+    "ingest": "ingest",
+    "encoders": "feature_extraction",
+    "fusion": "train_fusion",
+    "evidence": "evidential_scoring",
+    "balance": "policy_selection",
+    "policy": "policy_selection",
+    "report": "report",
+}

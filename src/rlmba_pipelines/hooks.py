@@ -18,7 +18,7 @@ from kedro.pipeline.node import Node
 import torch
 from pydantic import ValidationError
 
-from rlmba_pipelines.config import Parameters
+from rlmba_pipelines.config import BLOCK_FILES, Parameters
 from rlmba_pipelines.datasets.atomic import AtomicFile
 from rlmba_pipelines.learning.acquisition import check_options
 from rlmba_pipelines.learning.types import UserError
@@ -68,7 +68,7 @@ def checked(raw: dict[str, Any]) -> Parameters:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
         key = ".".join(path)
-        file = f"conf/base/parameters_{path[0]}.yml" if len(path) > 1 else "conf/base"
+        file = f"conf/base/parameters_{BLOCK_FILES[path[0]]}.yml" if len(path) > 1 else "conf/base"
         if first["type"] == "extra_forbidden":
             near = get_close_matches(path[-1], _known_keys(path[:-1]), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_known_keys(path[:-1]))}."

@@ -189,6 +189,20 @@ def test_a_video_over_a_cap_is_refused():
         decode_video(SOUNDS["wav"], CAPS, 2)
 
 
+@pytest.mark.parametrize("playlist", [
+    "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\n{path}\n#EXT-X-ENDLIST\n",
+    "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\nfile://{path}\n#EXT-X-ENDLIST\n",
+    "ffconcat version 1.0\nfile '{path}'\n",
+])
+def test_a_playlist_that_calls_itself_a_video_reaches_no_other_file(tmp_path, playlist):
+    (tmp_path / "other.mp4").write_bytes(video_bytes(sound_seconds=1.0))
+    data = playlist.format(path=tmp_path / "other.mp4").encode()
+    with pytest.raises(MediaDecodeError):
+        decode_video(data, CAPS, 2)
+    with pytest.raises(MediaDecodeError):
+        decode_audio(data, CAPS)
+
+
 def test_a_poster_is_a_small_picture_of_the_middle():
     with Image.open(io.BytesIO(poster(video_bytes(31, size=(320, 160)), CAPS, pixels=128))) as image:
         assert (image.format, image.size) == ("WEBP", (128, 64))

@@ -44,7 +44,7 @@ def _cut(expected: int, found: int) -> MediaDecodeError:
 def _check_riff(data: bytes) -> None:
     """Wav, webp and avi; streamed ones carry 0xFFFFFFFF for a size that was not known."""
     promised = struct.unpack_from("<I", data, 4)[0] + 8
-    if len(data) < promised < 0xFFFFFF00:
+    if len(data) + 1 < promised < 0xFFFFFF00:  # some writers count a byte of padding that they leave out
         raise _cut(promised, len(data))
     position = 12
     while data[8:12] == b"WAVE" and position + 8 <= len(data):

@@ -124,19 +124,17 @@ def modality_words(curves: pd.DataFrame, facts: Facts, column: str) -> str:
 class Card:
     """One bought sample."""
 
-    sample: BoughtSample
     sample_id: str
     label: str
     text: str
     guess: str
     probability: str
     verdict: str  # "right", "wrong", or "none" where there was no model yet or no answer
-    picture: Embedded | None
-    picture_alt: str
-    is_video: bool
+    pictures: Sequence[tuple[str, Embedded, str]]  # kind, what to show, and the same for those who cannot see it
     sound: Embedded | None
     lacks: str
-    terms: Sequence[tuple[str, str, str]]
+    why: str
+    terms: Sequence[tuple[str, str, str]]  # name, value, meaning
     find: str
 
 
@@ -183,23 +181,27 @@ def _card(sample: BoughtSample, modalities: Sequence[str]) -> Card:
         guess = _short(sample.guess, MAX_NAME)
         if sample.label:
             verdict = "right" if sample.guess == sample.label else "wrong"
-    medium = sample.image or sample.poster
     holds = {"image": sample.image, "text": text, "audio": sample.audio, "video": sample.poster}
     lacking = [PEOPLE_SAY.get(m, m) for m in modalities if m in holds and not holds[m]]
-    terms = [(term_name(n), f"{v:.3g}", term_meaning(n)) for n, v in list(sample.terms.items())[:MAX_TERMS]]
+    terms = [
+        (_short(term_name(name), MAX_NAME), f"{value:.3g}", term_meaning(name))
+        for name, value in list(sample.terms.items())[:MAX_TERMS]
+    ]
     return Card(
-        sample=sample,
         sample_id=sample_id,
         label=label,
         text=text,
         guess=guess,
         probability="" if sample.guess_probability is None else _number(sample.guess_probability, lambda p: f"{100 * p:.0f} %"),
         verdict=verdict,
-        picture=embed_image(medium) if medium else None,
-        picture_alt=f"{'Picture' if sample.image else 'Frame of the video'} of sample {sample_id}",
-        is_video=sample.poster is not None,
+        pictures=[
+            (kind, embed_image(medium), f"{words} of sample {sample_id}")
+            for kind, medium, words in (("still", sample.image, "Picture"), ("film", sample.poster, "Frame of the video"))
+            if medium
+        ],
         sound=embed_audio(sample.audio) if sample.audio else None,
         lacks=f"no {' or '.join(lacking)}" if lacking else "",
+        why=_short(sample.why, MAX_TEXT),
         terms=terms,
         find=" ".join((label, guess, text, sample_id)).lower(),
     )

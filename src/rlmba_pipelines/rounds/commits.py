@@ -80,6 +80,10 @@ class Experiment:
         return k - 1
 
     @property
+    def request_path(self) -> Path:
+        return self.folder / "request.json"
+
+    @property
     def parameters_path(self) -> Path:
         return self.folder / "parameters.json"
 

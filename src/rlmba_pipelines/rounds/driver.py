@@ -15,6 +15,7 @@ import pandas as pd
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroServiceSession
 
+from rlmba_pipelines.datasets.atomic import replacing
 from rlmba_pipelines.labeling import WaitingForLabels
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment
@@ -78,6 +79,7 @@ def run_rounds(request: Request, say: Say) -> Outcome:
     rounds = last_round(request)
     with locked(experiment.folder), quiet():
         run = Runner(request)
+        remember_request(experiment, request)
         if not experiment.is_done(PREPARED):
             say("reading and encoding the samples …")
             run(*PREPARATION, rounds=rounds)
@@ -93,6 +95,12 @@ def run_rounds(request: Request, say: Say) -> Outcome:
         say("writing the report …")
         run("report", rounds=done)
     return Outcome(experiment, report_path(experiment), None, stopped)
+
+
+def remember_request(experiment: Experiment, request: Request) -> None:
+    """Keep what was asked for, so that ``kedro rounds import`` goes on with the same."""
+    with replacing(experiment.request_path) as temporary:
+        temporary.write_text(json.dumps({"env": request.env, "runtime_params": request.runtime_params}, indent=1))
 
 
 def last_round(request: Request) -> int:
@@ -188,10 +196,12 @@ def _summary(experiment: Experiment, k: int, seconds: float) -> str:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Kedro tells every load and save; the driver tells rounds. Warnings and errors pass."""
-    logger = logging.getLogger("kedro")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = {"kedro": logging.WARNING, "kedro_viz": logging.ERROR}
+    before = {name: logging.getLogger(name).level for name in loggers}
     try:
+        for name, level in loggers.items():
+            logging.getLogger(name).setLevel(level)
         yield
     finally:
-        logger.setLevel(before)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

@@ -12,9 +12,9 @@ from rlmba_pipelines.learning.types import UserError
 def assign_splits(manifest: pd.DataFrame, *, validation_share: float, test_share: float, seed: int) -> pd.Series:
     """The split of every row of the manifest.
 
-    Given splits are kept and empty cells beside them are pool. Where no split is given but labels are, whole groups
-    are drawn by a hash of (seed, group), so rows that are added later never move the old ones. Groups without any
-    label stay in the pool, since nothing could be measured on them.
+    Given splits are kept and empty cells beside them are pool. Where no split is given and every row has a label, whole
+    groups are drawn by a hash of (seed, group), so rows that are added later never move the old ones. Where labels are
+    missing, everything is pool: the labels that happen to be there are no fair sample to measure on.
 
     Args:
         manifest: of ``read_manifest``.
@@ -37,9 +37,10 @@ def assign_splits(manifest: pd.DataFrame, *, validation_share: float, test_share
             f"validation_share {validation_share} and test_share {test_share} leave nothing to select from; "
             f"lower them until they sum to less than 1."
         )
-    labeled_groups = set(manifest.loc[manifest["label"] != "", "group"])
-    drawn = {g: _draw(g, validation_share, test_share, seed) for g in labeled_groups}
-    return manifest["group"].map(lambda group: drawn.get(group, "pool")).astype(object).rename("split")
+    if (manifest["label"] == "").any():
+        return pd.Series("pool", index=manifest.index, dtype=object, name="split")
+    drawn = {g: _draw(g, validation_share, test_share, seed) for g in set(manifest["group"])}
+    return manifest["group"].map(drawn).astype(object).rename("split")
 
 
 def _draw(group: str, validation_share: float, test_share: float, seed: int) -> str:

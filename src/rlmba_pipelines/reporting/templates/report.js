@@ -36,7 +36,8 @@
       more.type = "button"; more.className = "more"; more.textContent = "Show the other " + rest;
       more.addEventListener("click", function () {
         batch.dataset.whole = "yes"; show();
-        batch.querySelectorAll(".card")[SHOWN].querySelector("summary, audio, h4").focus();
+        var next = batch.querySelectorAll(".card")[SHOWN];
+        next.tabIndex = -1; next.focus();
       });
       batch.appendChild(more);
     });
