@@ -64,14 +64,14 @@ class FusionConfig(_Block):
     reduced_dim: int = Field(128, ge=0)  # principal components kept of each modality; 0 keeps the features as they are
     width: int = Field(128, gt=0)
     n_heads: int = Field(5, ge=1)  # members of the head ensemble, the source of Dirichlet evidence
-    activation: Literal["identity", "gelu"] = "identity"  # of a trunk; gelu pays off only with thousands of labels
-    dropout: float = Field(0.75, ge=0, le=0.99)
+    activation: Literal["identity", "gelu"] = "identity"  # of a trunk
+    dropout: float = Field(0.7, ge=0, le=0.99)
     modality_dropout: float = Field(0.1, ge=0, lt=1)
     unimodal_loss: float = Field(1.0, ge=0)  # weight of each modality's own head beside the fused head
-    learning_rate: float = Field(1e-2, gt=0)
+    learning_rate: float = Field(1.25e-2, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
-    epochs: int = Field(3, gt=0)  # passes of each head through the labels
-    min_steps: int = Field(60, gt=0)  # optimizer steps at least, however few the labels
+    epochs: int = Field(2, gt=0)  # passes of each head through the labels
+    min_steps: int = Field(54, gt=0)  # optimizer steps at least, however few the labels
     train_batch_size: int = Field(64, gt=0)  # samples of each head a step
     predict_batch_size: int = Field(1024, gt=0)
     threads: int = Field(1, ge=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 import sys
 import wave
 from dataclasses import replace
@@ -61,15 +60,26 @@ def curves_of(
     for strategy, accuracies in strategies.items():
         for stage, accuracy in enumerate(accuracies):
             row: dict[str, Any] = {
-                "strategy": strategy, "stage": stage, "labels": start + 200 * stage, "labels_total": start + 200 * stage + 802,
-                "accuracy": accuracy, "accuracy_low": accuracy - 0.0253, "accuracy_high": accuracy + 0.025,
-                "macro_f1": accuracy - 0.021, "nll": 3.4 - 3 * accuracy, "ece": (0.14 if strategy == "herding" else 0.16) - 0.015 * stage + 0.01 * (stage == 2),
-                "imbalance": 0.2 - 0.02 * stage, "seconds_train": 8.1 + stage, "seconds_select": 1.3,
-            }  # fmt: skip
+                "strategy": strategy,
+                "stage": stage,
+                "labels": start + 200 * stage,
+                "labels_total": start + 200 * stage + 802,
+                "accuracy": accuracy,
+                "accuracy_low": accuracy - 0.0253,
+                "accuracy_high": accuracy + 0.025,
+                "macro_f1": accuracy - 0.021,
+                "nll": 3.4 - 3 * accuracy,
+                "ece": (0.14 if strategy == "herding" else 0.16) - 0.015 * stage + 0.01 * (stage == 2),
+                "imbalance": 0.2 - 0.02 * stage,
+                "seconds_train": 8.1 + stage,
+                "seconds_select": 1.3,
+            }
             for m, modality in enumerate(modalities):
                 row[f"accuracy_{modality}"] = accuracy * (0.6, 0.85, 0.3, 0.45)[m]
                 row[f"shapley_{modality}"] = accuracy * (0.34, 0.55, 0.11, 0.2)[m] + 0.01 * stage * (1 - m)
-                row[f"weight_{modality}"] = (0.3, 0.24, 0.46, 0.2)[m] + 0.008 * stage * (m - 1) if strategy != "random" else math.nan
+                row[f"weight_{modality}"] = (
+                    (0.3, 0.24, 0.46, 0.2)[m] + 0.008 * stage * (m - 1) if strategy != "random" else math.nan
+                )
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -80,7 +90,9 @@ def picture(kind: int, shade: int, side: int = 64) -> Media:
     color = [(214, 69, 65), (170, 110, 60), (240, 180, 40), (60, 120, 200), (250, 210, 70), (120, 80, 160)][kind % 6]
     box = (side // 8, side // 8, side - side // 8, side - side // 8)
     draw = ImageDraw.Draw(image)
-    [draw.ellipse, draw.rectangle, draw.ellipse][shade % 3](box, fill=color, outline=(60, 50, 50), width=max(1, side // 32))
+    [draw.ellipse, draw.rectangle, draw.ellipse][shade % 3](
+        box, fill=color, outline=(60, 50, 50), width=max(1, side // 32)
+    )
     draw.line((side // 4, side * 2 // 3, side * 3 // 4, side * 2 // 3), fill=(60, 50, 50), width=max(2, side // 16))
     file = io.BytesIO()
     image.save(file, "PNG")
@@ -89,14 +101,17 @@ def picture(kind: int, shade: int, side: int = 64) -> Media:
 
 def tone(hertz: float, seconds: float = 0.4, rate: int = 8000) -> Media:
     """A sine as WAV."""
+    wave_N = 9000 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)
     file = io.BytesIO()
     with wave.open(file, "wb") as wav:
         wav.setparams((1, 2, rate, 0, "NONE", ""))
-        wav.writeframes(b"".join(struct.pack("<h", int(9000 * math.sin(6.2832 * hertz * k / rate))) for k in range(int(seconds * rate))))
+        wav.writeframes(wave_N.astype("<i2").tobytes())
     return Media(file.getvalue(), "audio/wav")
 
 
-def gallery_of(rounds: int, per_round: int, modalities: tuple[str, ...] = ("image", "text", "audio")) -> tuple[BoughtSample, ...]:
+def gallery_of(
+    rounds: int, per_round: int, modalities: tuple[str, ...] = ("image", "text", "audio")
+) -> tuple[BoughtSample, ...]:
     """Samples of every round; some lack a modality, some were guessed right."""
     rng = np.random.default_rng(3)
     labels, sounds = list(KINDS), [tone(220 * 2 ** (k / 12)) for k in range(6)]
@@ -111,7 +126,9 @@ def gallery_of(rounds: int, per_round: int, modalities: tuple[str, ...] = ("imag
             guessed = round_idx > 0
             samples.append(
                 BoughtSample(
-                    round_idx=round_idx, rank=rank, sample_id=f"{labels[kind].split('-')[0]}-{round_idx}{rank:02d}-noto",
+                    round_idx=round_idx,
+                    rank=rank,
+                    sample_id=f"{labels[kind].split('-')[0]}-{round_idx}{rank:02d}-noto",
                     label=labels[kind],
                     guess=labels[kind if rng.random() < 0.35 else (kind + 1) % len(labels)] if guessed else None,
                     guess_probability=float(rng.uniform(0.12, 0.7)) if guessed else None,
@@ -119,9 +136,10 @@ def gallery_of(rounds: int, per_round: int, modalities: tuple[str, ...] = ("imag
                     image=picture(kind, variant) if "image" in present else None,
                     audio=sounds[kind] if "audio" in present else None,
                     poster=picture(kind, variant, 96) if "video" in present else None,
-                    terms=terms, why=explain(terms, terms, present),
+                    terms=terms,
+                    why=explain(terms, terms, present),
                 )
-            )  # fmt: skip
+            )
     return tuple(samples)
 
 

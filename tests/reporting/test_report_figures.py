@@ -66,7 +66,7 @@ def test_a_drawing_follows_the_theme_and_is_the_same_every_time(draw, size):
 )
 def test_every_drawing_bears_every_kind_of_curve(draw, curves):
     file = io.BytesIO()
-    draw(curves, FACTS).savefig(file, format="png")
+    draw(curves, FACTS).savefig(file, format="png", dpi=30)
     assert file.getvalue().startswith(b"\x89PNG")
 
 

@@ -21,7 +21,8 @@ def test_a_better_strategy_gets_its_saving_in_labels():
 def test_a_reference_that_went_on_is_asked_when_it_got_there():
     longer = (*RANDOM, 0.5568, 0.5789)
     assert headline(curves_of({"herding": HERDING, "random": longer}), FACTS) == (
-        "With 1,210 labels the model reaches 57.3 % (95 % 54.8–59.8); random needed 1,560 for the same: 22 % fewer labels."
+        "With 1,210 labels the model reaches 57.3 % (95 % 54.8–59.8); "
+        "random needed 1,560 for the same: 22 % fewer labels."
     )
 
 

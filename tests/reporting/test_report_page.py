@@ -61,7 +61,7 @@ def page(html) -> Page:
 
 def one_sample(**changes) -> ReportData:
     sample = replace(BoughtSample(1, 0, "s1", "cat", "dog", 0.41, why="Drawn at random."), **changes)
-    return replace(report_data(per_round=0), gallery=(sample,))
+    return ReportData(FACTS, pd.DataFrame(), (sample,))
 
 
 def test_the_same_data_gives_the_same_bytes(html):
@@ -71,8 +71,18 @@ def test_the_same_data_gives_the_same_bytes(html):
 def test_it_shows_every_sample_round_and_section(html, page):
     assert len(page.of_class("card")) == 72
     assert [a["id"] for a in page.of_class("batch")] == [f"batch-{k}" for k in range(6)]
-    for words in ("What the labels bought", "Round by round", "What each modality brings", "What was bought, and why",
-                  "How to read this", "Set aside", "Provenance", "photos/0214.jpg", "torch 2.14.1", FACTS.command):  # fmt: skip
+    for words in (
+        "What the labels bought",
+        "Round by round",
+        "What each modality brings",
+        "What was bought, and why",
+        "How to read this",
+        "Set aside",
+        "Provenance",
+        "photos/0214.jpg",
+        "torch 2.14.1",
+        FACTS.command,
+    ):
         assert words in html
     assert "33\u00a0% fewer labels" in html
 
@@ -96,15 +106,28 @@ def test_the_browser_is_told_to_refuse_requests_and_foreign_scripts(html, page):
 
 
 def test_what_samples_say_cannot_run():
-    data = one_sample(sample_id=HOSTILE, label=HOSTILE, guess=HOSTILE, text=HOSTILE, why=HOSTILE, terms={HOSTILE: 1.0},
-                      image=Media(b"<svg onload=alert(1)>", "image/svg+xml"), audio=Media(b"x", 'audio/wav" onplay="alert(3)'))  # fmt: skip
-    facts = {name: HOSTILE for name in ("title", "experiment", "dataset", "strategy_sentence", "measured_on", "stop_reason",
-                                        "created", "command")}  # fmt: skip
-    html = render_report(replace(
-        data,
-        facts=replace(data.facts, **facts, encoders={HOSTILE: HOSTILE}, versions={HOSTILE: HOSTILE}),
-        quarantine=pd.DataFrame({HOSTILE: [HOSTILE]}),
-    ))  # fmt: skip
+    data = one_sample(
+        sample_id=HOSTILE,
+        label=HOSTILE,
+        guess=HOSTILE,
+        text=HOSTILE,
+        why=HOSTILE,
+        terms={HOSTILE: 1.0},
+        image=Media(b"<svg onload=alert(1)>", "image/svg+xml"),
+        audio=Media(b"x", 'audio/wav" onplay="alert(3)'),
+    )
+    facts = dict.fromkeys(
+        ("title", "experiment", "dataset", "strategy_sentence", "measured_on", "stop_reason", "created", "command"),
+        HOSTILE,
+    )
+    html = render_report(
+        replace(
+            data,
+            curves=curves_of({"herding": HERDING}),
+            facts=replace(data.facts, **facts, encoders={HOSTILE: HOSTILE}, versions={HOSTILE: HOSTILE}),
+            quarantine=pd.DataFrame({HOSTILE: [HOSTILE]}),
+        )
+    )
     page = Page(html)
     assert len(page.all("script")) == len(page.all("style")) == 1
     assert page.all("img") == page.all("audio") == []
@@ -131,11 +154,19 @@ def noise(side: int) -> Media:
 
 def test_a_sample_takes_bounded_room():
     many = {f"term_{k}" * 50: 1.0 for k in range(500)}
-    data = one_sample(text="word " * 100_000, label="l" * 10_000, image=noise(800), poster=noise(600),
-                      audio=tone(440, seconds=60), terms=many, why="w" * 10_000)  # fmt: skip
+    data = one_sample(
+        text="word " * 100_000,
+        label="l" * 10_000,
+        image=noise(800),
+        poster=noise(600),
+        audio=tone(440, seconds=60),
+        terms=many,
+        why="w" * 10_000,
+    )
     bare = one_sample()
+    grown = len(render_report(data)) - len(render_report(bare))
     assert len(data.gallery[0].image.bytes) > 10 * MAX_IMAGE_BYTES
-    assert len(render_report(data)) - len(render_report(bare)) < 4 / 3 * (2 * MAX_IMAGE_BYTES + MAX_AUDIO_BYTES) + 20_000
+    assert grown < 4 / 3 * (2 * MAX_IMAGE_BYTES + MAX_AUDIO_BYTES) + 20_000
 
 
 def test_a_long_wav_is_cut_and_says_so_and_other_long_sounds_are_left_out():
@@ -202,19 +233,20 @@ def test_it_stands_with_less(data):
 
 
 def test_a_video_is_shown_by_its_poster_and_a_missing_modality_is_named():
-    html = render_report(replace(one_sample(poster=picture(0, 0)), facts=replace(FACTS, modalities=("text", "audio", "video"))))
+    facts = replace(FACTS, modalities=("text", "audio", "video"))
+    html = render_report(replace(one_sample(poster=picture(0, 0)), facts=facts))
     assert 'alt="Frame of the video of sample s1"' in html
     assert "no text or sound" in html
 
 
-def test_the_gallery_counts_what_it_shows():
-    html = render_report(report_data(per_round=12))
+def test_the_gallery_counts_what_it_shows(html):
+    html = html.replace("\u00a0", " ")
     assert "12 of 210 labels bought, before there was a model." in html
-    assert re.search(r"12 of 200 labels bought, the model had guessed \d+ of these 12 right\.", html.replace("\u00a0", " "))
+    assert re.search(r"12 of 200 labels bought, the model had guessed \d+ of these 12 right\.", html)
 
 
 def test_a_long_quarantine_is_cut_and_counted():
-    data = replace(report_data(per_round=0), quarantine=pd.DataFrame({"sample_id": [f"s{k}" for k in range(1300)]}))
+    data = ReportData(FACTS, pd.DataFrame(), quarantine=pd.DataFrame({"sample_id": [f"s{k}" for k in range(1300)]}))
     assert "and 1,200 more." in render_report(data)
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from rlmba_pipelines.config import FusionConfig
 from rlmba_pipelines.learning.types import Features, Labels, Predictions, UserError
+from rlmba_pipelines.models.adamw import AdamW
 from rlmba_pipelines.models.fusion import FusionNetwork, normalized
 from rlmba_pipelines.models.losses import cross_entropy, evidential
 from rlmba_pipelines.models.reduce import check_finite_rows
@@ -37,7 +38,7 @@ class FusionState:
         classes: C names.
         dims: modality -> D_m.
         fusion, activation, loss, width, n_heads: what is needed to build the network again.
-        log: ``train_loss`` (mean by epoch) and ``gradient_norm`` (of the last step).
+        log: ``train_loss`` (mean by epoch) and ``gradient_norm`` (running mean at the end).
     """
 
     tensors: Mapping[str, np.ndarray]
@@ -112,17 +113,15 @@ def _fit(
     ).to(device)
     batch_size = min(config.train_batch_size, n_samples)
     steps_per_epoch = n_samples // batch_size
-    epochs = max(config.epochs, math.ceil(config.min_steps / steps_per_epoch))
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99), fused=True
-    )
+    steps = max(config.min_steps, config.epochs * steps_per_epoch)
+    optimizer = AdamW(network.parameters(), weight_decay=config.weight_decay)
     losses: list[float] = []
-    for epoch in range(epochs):
+    for epoch in range(math.ceil(steps / steps_per_epoch)):
         total = torch.zeros((), device=device)
         order_KN = torch.rand(config.n_heads, n_samples, generator=draw).argsort(1).to(device)
-        for step in range(steps_per_epoch):
-            progress = (epoch * steps_per_epoch + step) / (epochs * steps_per_epoch)
-            optimizer.param_groups[0]["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        steps_now = min(steps_per_epoch, steps - epoch * steps_per_epoch)
+        for step in range(steps_now):
+            progress = (epoch * steps_per_epoch + step) / steps
             rows_KB = order_KN[:, step * batch_size : (step + 1) * batch_size]
             present = present_MN[:, rows_KB]
             heads = network(
@@ -132,22 +131,20 @@ def _fit(
             )
             loss_KB = _loss(heads.logits, y_N[rows_KB], present, config, progress)
             loss = loss_KB.mean()
-            optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
+            optimizer.step(config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress)))
             total += loss.detach()
-        losses.append(float(total) / steps_per_epoch)
+        losses.append(float(total) / steps_now)
         if not math.isfinite(losses[-1]):
             bad = sample_ids[rows_KB[~torch.isfinite(loss_KB)].unique().cpu().numpy()][:3]
             raise ValueError(f"The training loss is not finite in epoch {epoch} (samples {', '.join(map(str, bad))}"
                              " …); lower fusion.learning_rate.")
-    gradients = [p.grad.norm() for p in network.parameters() if p.grad is not None]
     tensors = {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
     tensors[FREQUENCY] = np.bincount(labels.y, minlength=n_classes) / n_samples
     return FusionState(
         tensors=tensors, modalities=taken.modalities, classes=labels.classes, dims=dims, fusion=config.fusion,
         activation=config.activation, loss=config.loss, width=config.width, n_heads=config.n_heads,
-        log={"train_loss": losses, "gradient_norm": float(torch.stack(gradients).norm())},
+        log={"train_loss": losses, "gradient_norm": optimizer.gradient_norm()},
     )
 
 

@@ -101,7 +101,8 @@ class ReportData:
         curves: one row per (strategy, stage), sorted when built. Stage 0 is measured after the start batch,
             stage k after round k. Columns: ``CURVE_COLUMNS``, and where known ``accuracy_<modality>``,
             ``shapley_<modality>`` and ``weight_<modality>``. ``labels`` counts training labels,
-            ``labels_total`` also the validation labels that were paid for; accuracies are in [0, 1], the interval is 95 %.
+            ``labels_total`` also the validation labels that were paid for; accuracies are in [0, 1],
+            the interval is 95 %.
         gallery: samples that were bought, shown by round and rank.
         quarantine: samples that were set aside and why, any columns.
     """
@@ -144,7 +145,8 @@ def curve_of(curves: pd.DataFrame, strategy: str | None) -> pd.DataFrame:
 def known_modalities(curve: pd.DataFrame, column: str, modalities: tuple[str, ...]) -> tuple[str, ...]:
     """Modalities whose ``<column>_<modality>`` was measured at least once.
 
-    >>> known_modalities(pd.DataFrame({"weight_text": [0.5], "weight_image": [float("nan")]}), "weight", ("image", "text"))
+    >>> curve = pd.DataFrame({"weight_text": [0.5], "weight_image": [float("nan")]})
+    >>> known_modalities(curve, "weight", ("image", "text"))
     ('text',)
     """
     names = [(m, f"{column}_{m}") for m in modalities]

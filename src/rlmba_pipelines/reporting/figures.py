@@ -59,7 +59,7 @@ Draw = Callable[..., Figure]
 def _styled(draw: Draw) -> Draw:
     @wraps(draw)
     def styled(*args: Any, **kwargs: Any) -> Figure:
-        with matplotlib.rc_context(STYLE):
+        with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
             return draw(*args, **kwargs)
 
     return styled
@@ -100,7 +100,10 @@ def _mark_saving(axes: Axes, curves: pd.DataFrame, facts: Facts, size: Size) -> 
         return
     start, end, level = found.labels_needed, found.reference_needed, 100 * found.target
     axes.annotate(
-        "", (start, level), (end, level), arrowprops={"arrowstyle": "<|-|>", "color": LIGHT["ink"], "shrinkA": 0, "shrinkB": 0}
+        "",
+        (start, level),
+        (end, level),
+        arrowprops={"arrowstyle": "<|-|>", "color": LIGHT["ink"], "shrinkA": 0, "shrinkB": 0},
     )
     words = f"{end - start:,.0f} fewer labels\nfor {level:.1f} % accuracy"
     axes.annotate(
@@ -141,7 +144,7 @@ def _lines_of_modalities(
         values, color = 100 * curve[f"{column}_{modality}"], of_modality(modality)
         _line(axes, curve["labels"], values, color, MARKERS[color], ())
         ends.append((float(values.dropna().iloc[-1]), word, color))
-    if together:
+    if together and not curve.empty:
         _line(axes, curve["labels"], 100 * curve["accuracy"], "ink", "", (1.5, 1.2))
         ends.append((100 * float(curve["accuracy"].iloc[-1]), "together", "ink"))
     _axes_words(axes, curve, title, size, from_zero=True)
@@ -165,7 +168,9 @@ def modality_shares(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Fi
         axes.bar(places, height_S, 0.78, bottom_S, color=LIGHT[color], edgecolor=LIGHT["surface"], linewidth=1.5)
         for place, height, bottom in zip(places, height_S, bottom_S, strict=True):
             if height >= 9 and len(places) <= (6 if size[0] < 400 else 9):
-                axes.text(place, bottom + height / 2, f"{height:.0f}", ha="center", va="center", color=LIGHT["on-fill"])
+                axes.text(
+                    float(place), bottom + height / 2, f"{height:.0f}", ha="center", va="center", color=LIGHT["on-fill"]
+                )
         if len(height_S):
             ends.append((float(bottom_S[-1] + height_S[-1] / 2), word, color))
         bottom_S = bottom_S + height_S
@@ -214,19 +219,30 @@ def _room(names: Sequence[str], size: Size) -> int:
     return min(24 + 8 * max((len(name) for name in names), default=0), size[0] // 3)
 
 
-def _line(
-    axes: Axes, x: pd.Series, y: pd.Series, color: str, marker: str, dashes: tuple[float, ...]
-) -> None:
+def _line(axes: Axes, x: pd.Series, y: pd.Series, color: str, marker: str, dashes: tuple[float, ...]) -> None:
     axes.plot(
-        x, y, color=LIGHT[color], marker=marker or None, dashes=dashes or (None, None), markeredgecolor=LIGHT["surface"],
-        markeredgewidth=1.2, clip_on=False, zorder=3,
-    )  # fmt: skip
+        x,
+        y,
+        color=LIGHT[color],
+        marker=marker or None,
+        dashes=dashes or (None, None),
+        markeredgecolor=LIGHT["surface"],
+        markeredgewidth=1.2,
+        clip_on=False,
+        zorder=3,
+    )
 
 
 def _title(axes: Axes, words: str) -> None:
     """What the y axis measures, written above it, flush with the tick labels."""
     axes.annotate(
-        words, (0, 1), (-30, 14), xycoords="axes fraction", textcoords="offset points", color=LIGHT["muted"], va="bottom"
+        words,
+        (0, 1),
+        (-30, 14),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        color=LIGHT["muted"],
+        va="bottom",
     )
 
 
@@ -255,7 +271,7 @@ def _axes_words(axes: Axes, curve: pd.DataFrame, title: str, size: Size, *, from
 def _direct_labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     """Names beside the ends of their lines, moved apart where they would touch."""
     low, high = axes.get_ylim()
-    height = axes.get_position().height * axes.figure.get_figheight() * 72
+    height = axes.bbox.height * 72 / axes.figure.dpi
     gap = 1.25 * FONT / height * (high - low)
     order = sorted(range(len(ends)), key=lambda row: ends[row][0])
     places = spread([ends[row][0] for row in order], gap)

@@ -64,7 +64,9 @@ def compare(curves: pd.DataFrame, facts: Facts) -> Comparison | None:
         return None
     labels = int(min(ours["labels"].max(), theirs["labels"].max()))
     accuracy, reference_accuracy = accuracy_at(ours, labels), accuracy_at(theirs, labels)
-    if min((curve["labels"] <= labels).sum() for curve in (ours, theirs)) < 2 or accuracy is None or reference_accuracy is None:
+    if accuracy is None or reference_accuracy is None:
+        return None
+    if min((curve["labels"] <= labels).sum() for curve in (ours, theirs)) < 2:
         return None
     target = float(min(ours["accuracy"].max(), theirs["accuracy"].max()))
     needed, reference_needed = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -98,8 +98,8 @@ def round_table(curves: pd.DataFrame, facts: Facts) -> tuple[list[str], list[lis
     return head, rows
 
 
-def _number(value: float, form: object) -> str:
-    return form(value) if callable(form) and value is not None and math.isfinite(value) else "–"
+def _number(value: float | None, form: Callable[[float], str], missing: str = "–") -> str:
+    return form(value) if value is not None and math.isfinite(value) else missing
 
 
 def modality_words(curves: pd.DataFrame, facts: Facts, column: str) -> str:
@@ -155,7 +155,8 @@ def batches(data: ReportData) -> list[Batch]:
     for round_idx in data.rounds:
         cards = [_card(sample, data.facts.modalities) for sample in data.gallery if sample.round_idx == round_idx]
         n_bought = max(bought.get(round_idx, 0), len(cards))
-        words = [f"{n_bought:,} labels bought" if n_bought == len(cards) else f"{len(cards)} of {n_bought:,} labels bought"]
+        of = "" if n_bought == len(cards) else f"{len(cards)} of "
+        words = [f"{of}{n_bought:,} labels bought"]
         guessed = [card for card in cards if card.verdict != "none"]
         if guessed:
             right = sum(card.verdict == "right" for card in guessed)
@@ -192,11 +193,14 @@ def _card(sample: BoughtSample, modalities: Sequence[str]) -> Card:
         label=label,
         text=text,
         guess=guess,
-        probability="" if sample.guess_probability is None else _number(sample.guess_probability, lambda p: f"{100 * p:.0f} %"),
+        probability=_number(sample.guess_probability, lambda p: f"{100 * p:.0f} %", missing=""),
         verdict=verdict,
         pictures=[
             (kind, embed_image(medium), f"{words} of sample {sample_id}")
-            for kind, medium, words in (("still", sample.image, "Picture"), ("film", sample.poster, "Frame of the video"))
+            for kind, medium, words in (
+                ("still", sample.image, "Picture"),
+                ("film", sample.poster, "Frame of the video"),
+            )
             if medium
         ],
         sound=embed_audio(sample.audio) if sample.audio else None,

@@ -119,7 +119,9 @@ def explain(terms: Mapping[str, float], percentiles: Mapping[str, float], modali
     clauses = [_clause(name, terms, modalities) for _, _, name in sorted(strongest, key=lambda reason: reason[1])]
     if not clauses:
         unranked = [name for name in FAMILIES[4] if name in true and name not in percentiles]
-        clauses = [_clause(unranked[0], terms, modalities)] if unranked else ["no single sign stands out, several add up"]
+        clauses = [_clause(name, terms, modalities) for name in unranked[:1]] or [
+            "no single sign stands out, several add up"
+        ]
     sentence = "; ".join(clauses)
     return sentence[0].upper() + sentence[1:] + "."
 

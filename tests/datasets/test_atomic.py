@@ -1,0 +1,93 @@
+"""A file is whole or absent."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io.core import Version
+
+from rlmba_pipelines.datasets import AtomicDataset, EvidenceDataset, FeaturesDataset, PredictionsDataset
+from rlmba_pipelines.datasets.atomic import replacing
+from rlmba_pipelines.learning.types import Evidence, Features, Predictions
+
+WRITER = """
+import sys, pathlib
+from rlmba_pipelines.datasets.atomic import replacing
+target = pathlib.Path(sys.argv[1])
+while True:
+    for letter in "ab":
+        with replacing(target) as temporary:
+            with temporary.open("w") as stream:
+                for _ in range(2000):
+                    stream.write(letter * 100)
+        print(letter, flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    for n in range(8):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(target)], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        for _ in range(1 + n):
+            writer.stdout.readline()
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+        assert target.read_text() in {"a" * 200_000, "b" * 200_000}
+
+
+def test_a_failing_save_keeps_the_old_file_and_leaves_no_litter(tmp_path: Path) -> None:
+    target = tmp_path / "table.csv"
+    target.write_text("good")
+    with pytest.raises(RuntimeError), replacing(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "good"
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_table_comes_back_as_it_went_with_its_version(tmp_path: Path) -> None:
+    table = pd.DataFrame({"sample_id": ["007", "NA"], "x": [0.1 + 0.2, 1e-300]})
+    dataset = AtomicDataset(filepath=str(tmp_path / "t.parquet"), dataset="pandas.ParquetDataset", version=Version(None, "v1"))
+    assert not dataset.exists()
+    dataset.save(table)
+    pd.testing.assert_frame_equal(dataset.load(), table)
+    assert dataset.written() == ("v1", tmp_path / "t.parquet" / "v1" / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("kind", "preview"),
+    [("pandas.CSVDataset", "TablePreview"), ("pandas.ParquetDataset", "TablePreview"), ("json.JSONDataset", "JSONPreview"),
+     ("matplotlib.MatplotlibDataset", "ImagePreview")],
+)
+def test_kedro_viz_finds_the_kind_of_preview_behind_the_wrapper(tmp_path: Path, kind: str, preview: str) -> None:
+    dataset = AtomicDataset(filepath=str(tmp_path / "x"), dataset=kind)
+    assert preview in str(inspect.signature(dataset.preview).return_annotation)
+
+
+def test_arrays_come_back_bit_for_bit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    ids = np.array(["a", "bb", "ccc"])
+    present_NM = np.array([[True, False], [True, True], [False, True]])
+    features = Features(ids, {"image": rng.random((3, 4), np.float32), "text": rng.random((3, 2), np.float32)}, present_NM, {"image": "e"})
+    predictions = Predictions(ids, ("image", "text"), present_NM, rng.random((3, 5)), rng.random((3, 2, 5)), rng.random((3, 2, 5)),
+                              rng.random((3, 2, 0, 5)), rng.random((3, 6), np.float32), rng.random((3, 2, 6), np.float32))
+    evidence = Evidence(ids, ("image", "text"), present_NM, rng.random((3, 2, 5)), rng.random((3, 5)))
+    for kind, data in ((FeaturesDataset, features), (PredictionsDataset, predictions), (EvidenceDataset, evidence)):
+        dataset = kind(filepath=str(tmp_path / kind.__name__))
+        dataset.save(data)
+        dataset.save(data)  # and again over itself
+        back = dataset.load()
+        for name, value in vars(data).items():
+            if isinstance(value, np.ndarray):
+                np.testing.assert_array_equal(getattr(back, name), value)
+                assert getattr(back, name).dtype == value.dtype
+    assert isinstance(FeaturesDataset(filepath=str(tmp_path / "FeaturesDataset")).load().blocks["image"], np.memmap)
