@@ -32,11 +32,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
-import espeakng_loader
-import numpy as np
-import resvg_py
-from PIL import Image
+try:
+    import av
+    import espeakng_loader
+    import numpy as np
+    import resvg_py
+    from PIL import Image
+except ImportError as error:
+    sys.exit(f"{error.name} is missing: pip install -r scripts/requirements-data.txt, then run this again.")
 
 # Style (or "words") -> npm package, version; and the sha256 of each tarball.
 PACKAGES = {

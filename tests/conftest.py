@@ -36,7 +36,9 @@ def write_media(
             Image.fromarray(pixels).save(folder / f"{i}.png")
             row["image"] = f"{i}.png"
         if "text" in modalities:
-            row["text"] = f"{rng.choice(WORDS[label].split())} {rng.choice(['a', 'the', 'some', 'one'])} {rng.integers(9)}"
+            row["text"] = (
+                f"{rng.choice(WORDS[label].split())} {rng.choice(['a', 'the', 'some', 'one'])} {rng.integers(9)}"
+            )
         if "audio" in modalities:
             time = np.arange(4000) / 16000
             wave = np.sin(2 * np.pi * (200 + 300 * (i % 4)) * time) + rng.normal(0, 0.3, 4000)
@@ -126,7 +128,8 @@ class Project:
         """What each round bought, in the order of choice."""
         stages = [f"round_{k:02d}" for k in range(rounds + 1)]
         return [
-            self.table("07_model_output", experiment, stage, "selection.parquet")["sample_id"].tolist() for stage in stages
+            self.table("07_model_output", experiment, stage, "selection.parquet")["sample_id"].tolist()
+            for stage in stages
         ]
 
 

@@ -71,8 +71,11 @@ def rounds() -> None:
 
 
 def _experiment_option(command: Callable[..., None]) -> Callable[..., None]:
-    return click.option("--experiment", help="Name of the experiment; its files lie under it. Default: main, or made "
-                        "from --strategy, --seed and --manifest.")(command)
+    return click.option(
+        "--experiment",
+        help="Name of the experiment; its files lie under it. Default: main, or made "
+        "from --strategy, --seed and --manifest.",
+    )(command)
 
 
 @rounds.command("run")
@@ -90,8 +93,11 @@ def _experiment_option(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--query-size", type=click.IntRange(1), help="Labels bought each round.")
 @click.option("--budget", type=click.IntRange(1), help="Stop when so many labels are paid for, validation included.")
 @click.option("--target-accuracy", type=click.FloatRange(0, 1, min_open=True), help="Stop when validation reaches it.")
-@click.option("--max-bad-media", callback=lambda _c, _p, value: _share(value), help="Share of unreadable samples to put up "
-              "with, as 0.02 or 2%.")
+@click.option(
+    "--max-bad-media",
+    callback=lambda _c, _p, value: _share(value),
+    help="Share of unreadable samples to put up with, as 0.02 or 2%.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where encoders and learner compute.")
 @click.pass_obj
 @one_sentence
@@ -150,7 +156,8 @@ def _tell(outcome: Outcome) -> None:
     opened = open_batch(outcome.experiment) if outcome.waiting else None
     if opened:
         click.echo(
-            f"\n{len(opened.batch)} samples of round {opened.round_idx} wait for labels ({opened.n_answered} answered).\n"
+            f"\n{len(opened.batch)} samples of round {opened.round_idx} wait for labels"
+            f" ({opened.n_answered} answered).\n"
             f"  fill in the column 'label' of   {_short(opened.csv)}\n"
             f"  or the field of                 {_short(opened.jsonl)}\n"
             f"  then                            kedro rounds import FILE{flag}"
@@ -182,12 +189,16 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
     for stage in [*(stage_name(k) for k in range(1, done + 1)), FINAL]:
         metrics = measured(found, stage)
         if metrics:
-            click.echo(f"  {stage}: {n_training_labels(found, stage):>6,} training labels, "
-                       f"accuracy {100 * metrics['accuracy']:.1f} %")
+            click.echo(
+                f"  {stage}: {n_training_labels(found, stage):>6,} training labels, "
+                f"accuracy {100 * metrics['accuracy']:.1f} %"
+            )
     opened = open_batch(found)
     if opened:
-        click.echo(f"next: round {opened.round_idx} waits for labels ({opened.n_answered}/{len(opened.batch)} answered); "
-                   f"fill in {_short(opened.csv)}, then 'kedro rounds import FILE'.")
+        click.echo(
+            f"next: round {opened.round_idx} waits for labels ({opened.n_answered}/{len(opened.batch)} answered); "
+            f"fill in {_short(opened.csv)}, then 'kedro rounds import FILE'."
+        )
     elif stop_reason(found):
         click.echo(f"stopped: {stop_reason(found)}")
     else:

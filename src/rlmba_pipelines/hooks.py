@@ -9,13 +9,13 @@ from contextlib import ExitStack
 from difflib import get_close_matches
 from typing import Any
 
+import torch
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.io.core import Version
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
-import torch
 from pydantic import ValidationError
 
 from rlmba_pipelines.config import BLOCK_FILES, Parameters
@@ -172,11 +172,11 @@ class RoundHooks:
             stream.write(json.dumps(line, sort_keys=True) + "\n")
 
     def _commit(self, experiment: Experiment, stage: str, state: str, catalog: CatalogProtocol) -> None:
-        """Whole or not at all: names everything the stage has on disk, what an earlier run of its steps made included."""
+        """Whole or not at all: names all the stage has on disk, what an earlier run of its steps made included."""
         before = experiment.commit(stage) if state == DONE and stage not in CLOSING else None
         versions, digests = (dict(before.versions), dict(before.digests)) if before else ({}, {})
         for name in sorted(outputs_of(stage) - set(versions)):
-            dataset = catalog[name] if name in catalog else None
+            dataset = catalog.get(name)
             if isinstance(dataset, AtomicFile) and dataset.exists():
                 versions[name], path = dataset.written()
                 digests[name] = digest_of(path)
@@ -214,13 +214,17 @@ def refuse_committed(experiment: Experiment, nodes_by_stage: dict[str, set[str]]
             continue
         if stage == PREPARED:
             if experiment.rounds_done() >= 0:
-                raise UserError(f"Experiment {experiment.name!r} has rounds already, so its samples stay as they are; "
-                                "go on with 'kedro rounds run', or start anew with --params experiment=NAME.")
+                raise UserError(
+                    f"Experiment {experiment.name!r} has rounds already, so its samples stay as they are; "
+                    "go on with 'kedro rounds run', or start anew with --params experiment=NAME."
+                )
             continue
         after_asking = {f"{stage}.buy_labels", f"{stage}.close_round"}
         if commit.state == DONE or not names <= after_asking:
-            raise UserError(f"{stage} of experiment {experiment.name!r} is {commit.state} already; go on with 'kedro "
-                            "rounds run', or start anew with --params experiment=NAME.")
+            raise UserError(
+                f"{stage} of experiment {experiment.name!r} is {commit.state} already; go on with 'kedro "
+                "rounds run', or start anew with --params experiment=NAME."
+            )
 
 
 def pin_inputs(experiment: Experiment, pipeline: Pipeline, catalog: CatalogProtocol, running: set[str]) -> None:
@@ -235,20 +239,23 @@ def pin_inputs(experiment: Experiment, pipeline: Pipeline, catalog: CatalogProto
             if commit.versions[name] and isinstance(dataset, AtomicFile):
                 dataset._version = Version(commit.versions[name], dataset.resolve_save_version())
         elif role and stage not in running:
-            raise UserError(f"{name} is needed, but {stage} of experiment {experiment.name!r} is not finished; "
-                            "run 'kedro rounds run' to finish it.")
+            raise UserError(
+                f"{name} is needed, but {stage} of experiment {experiment.name!r} is not finished; "
+                "run 'kedro rounds run' to finish it."
+            )
         elif isinstance(catalog[name], AtomicFile) and not catalog.exists(name):
             step = PREPARATION[0] if not role else stage
-            raise UserError(f"{name} is needed, but does not exist yet; run 'kedro run --pipelines={step}' first, "
-                            "or 'kedro rounds run' for everything.")
+            raise UserError(
+                f"{name} is needed, but does not exist yet; run 'kedro run --pipelines={step}' first, "
+                "or 'kedro rounds run' for everything."
+            )
 
 
 def _saved_version(catalog: CatalogProtocol, name: str) -> str | None:
-    dataset = catalog[name] if name in catalog else None
+    dataset = catalog.get(name)
     return dataset.resolve_save_version() if isinstance(dataset, AtomicFile) else None
 
 
 def _loaded_version(catalog: CatalogProtocol, name: str) -> str | None:
-    dataset = catalog[name] if name in catalog else None
+    dataset = catalog.get(name)
     return dataset.resolve_load_version() if isinstance(dataset, AtomicFile) else None
-

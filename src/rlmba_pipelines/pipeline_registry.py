@@ -6,7 +6,15 @@ from kedro.pipeline import Pipeline
 
 from rlmba_pipelines.pipelines import feature_extraction, ingest
 from rlmba_pipelines.rounds.current import current
-from rlmba_pipelines.rounds.unroll import STEPS, build_final, build_report, build_round, stage_name, step_of_round, unroll
+from rlmba_pipelines.rounds.unroll import (
+    STEPS,
+    build_final,
+    build_report,
+    build_round,
+    stage_name,
+    step_of_round,
+    unroll,
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:

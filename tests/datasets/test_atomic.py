@@ -47,16 +47,23 @@ def test_a_killed_writer_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> N
 def test_a_failing_save_keeps_the_old_file_and_leaves_no_litter(tmp_path: Path) -> None:
     target = tmp_path / "table.csv"
     target.write_text("good")
-    with pytest.raises(RuntimeError), replacing(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def fail_midway() -> None:
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_midway()
     assert target.read_text() == "good"
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
 
 def test_a_table_comes_back_as_it_went_with_its_version(tmp_path: Path) -> None:
     table = pd.DataFrame({"sample_id": ["007", "NA"], "x": [0.1 + 0.2, 1e-300]})
-    dataset = AtomicDataset(filepath=str(tmp_path / "t.parquet"), dataset="pandas.ParquetDataset", version=Version(None, "v1"))
+    dataset = AtomicDataset(
+        filepath=str(tmp_path / "t.parquet"), dataset="pandas.ParquetDataset", version=Version(None, "v1")
+    )
     assert not dataset.exists()
     dataset.save(table)
     pd.testing.assert_frame_equal(dataset.load(), table)
@@ -65,8 +72,12 @@ def test_a_table_comes_back_as_it_went_with_its_version(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "preview"),
-    [("pandas.CSVDataset", "TablePreview"), ("pandas.ParquetDataset", "TablePreview"), ("json.JSONDataset", "JSONPreview"),
-     ("matplotlib.MatplotlibDataset", "ImagePreview")],
+    [
+        ("pandas.CSVDataset", "TablePreview"),
+        ("pandas.ParquetDataset", "TablePreview"),
+        ("json.JSONDataset", "JSONPreview"),
+        ("matplotlib.MatplotlibDataset", "ImagePreview"),
+    ],
 )
 def test_kedro_viz_finds_the_kind_of_preview_behind_the_wrapper(tmp_path: Path, kind: str, preview: str) -> None:
     dataset = AtomicDataset(filepath=str(tmp_path / "x"), dataset=kind)
@@ -77,9 +88,23 @@ def test_arrays_come_back_bit_for_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     ids = np.array(["a", "bb", "ccc"])
     present_NM = np.array([[True, False], [True, True], [False, True]])
-    features = Features(ids, {"image": rng.random((3, 4), np.float32), "text": rng.random((3, 2), np.float32)}, present_NM, {"image": "e"})
-    predictions = Predictions(ids, ("image", "text"), present_NM, rng.random((3, 5)), rng.random((3, 2, 5)), rng.random((3, 2, 5)),
-                              rng.random((3, 2, 0, 5)), rng.random((3, 6), np.float32), rng.random((3, 2, 6), np.float32))
+    features = Features(
+        ids,
+        {"image": rng.random((3, 4), np.float32), "text": rng.random((3, 2), np.float32)},
+        present_NM,
+        {"image": "e"},
+    )
+    predictions = Predictions(
+        ids,
+        ("image", "text"),
+        present_NM,
+        rng.random((3, 5)),
+        rng.random((3, 2, 5)),
+        rng.random((3, 2, 5)),
+        rng.random((3, 2, 0, 5)),
+        rng.random((3, 6), np.float32),
+        rng.random((3, 2, 6), np.float32),
+    )
     evidence = Evidence(ids, ("image", "text"), present_NM, rng.random((3, 2, 5)), rng.random((3, 5)))
     for kind, data in ((FeaturesDataset, features), (PredictionsDataset, predictions), (EvidenceDataset, evidence)):
         dataset = kind(filepath=str(tmp_path / kind.__name__))

@@ -12,9 +12,16 @@ from rlmba_pipelines.ledger import Ledger
 
 
 def _rows(*ids: str, round_idx: int = 1, label: str = "cat") -> pd.DataFrame:
-    return pd.DataFrame({
-        "sample_id": ids, "label": label, "purpose": "training", "round": round_idx, "annotator": "ann", "cost": 0.5,
-    })
+    return pd.DataFrame(
+        {
+            "sample_id": ids,
+            "label": label,
+            "purpose": "training",
+            "round": round_idx,
+            "annotator": "ann",
+            "cost": 0.5,
+        }
+    )
 
 
 def test_the_same_purchase_three_times_is_billed_once(tmp_path: Path) -> None:

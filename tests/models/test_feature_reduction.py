@@ -16,7 +16,8 @@ def make_features(n: int = 80, seed: int = 0) -> Features:
     present_NM = np.ones((n, 2), dtype=bool)
     present_NM[::7, 1] = False
     ids = np.array([f"s{i:03d}" for i in range(n)])
-    return Features(ids, {m: b.astype(np.float32) for m, b in blocks.items()}, present_NM, {"image": "net", "text": "bert"})
+    fingerprints = {"image": "net", "text": "bert"}
+    return Features(ids, {m: b.astype(np.float32) for m, b in blocks.items()}, present_NM, fingerprints)
 
 
 def test_components_are_those_of_a_singular_value_decomposition():
@@ -76,12 +77,12 @@ def test_samples_that_are_all_alike_reduce_to_zeros():
 def test_a_modality_that_no_pool_sample_has_is_refused_with_what_to_do():
     features = make_features()
     fit_ids = features.sample_ids[~features.present_NM[:, 1]]
-    with pytest.raises(UserError, match="'text' is present in none.*ingest.modalities"):
+    with pytest.raises(UserError, match=r"'text' is present in none.*ingest.modalities"):
         reduce_features(features, 4, fit_ids)
 
 
 def test_a_value_that_is_not_finite_is_refused_by_the_name_of_its_sample():
     features = make_features()
     features.blocks["image"][3, 1] = np.nan
-    with pytest.raises(ValueError, match="image.*s003"):
+    with pytest.raises(ValueError, match=r"image.*s003"):
         reduce_features(features, 4, features.sample_ids)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import typing
 
 import yaml
-from conftest import ROOT
 from pydantic import BaseModel
 
+from conftest import ROOT
 from rlmba_pipelines.config import BLOCK_FILES, Parameters
 from rlmba_pipelines.rounds.unroll import CARRIED, SHARED, build_final, build_round, stage_name, unroll
 
@@ -22,7 +22,11 @@ def test_hidden_labels_are_asked_for_by_the_purchase_alone() -> None:
 
 def test_test_labels_are_read_by_evaluation_alone() -> None:
     assert _readers("test_labels") == {
-        "round_01.measure_test", "round_02.measure_test", "round_03.measure_test", "final.measure_test", "simulate_reference",
+        "round_01.measure_test",
+        "round_02.measure_test",
+        "round_03.measure_test",
+        "final.measure_test",
+        "simulate_reference",
     }
 
 
@@ -78,8 +82,11 @@ def test_every_dataset_of_the_graph_is_persisted_or_meant_to_stay_in_memory() ->
     for path in sorted((ROOT / "conf/base").glob("catalog_*.yml")):
         catalog.update(yaml.safe_load(path.read_text()))
     roles = {name.removeprefix("{stage}.") for name in catalog}
-    in_memory = {name for name in unroll(2).datasets() if not name.startswith("params:")
-                 and name.partition(".")[2 if "." in name else 0] not in roles}
+    in_memory = {
+        name
+        for name in unroll(2).datasets()
+        if not name.startswith("params:") and name.partition(".")[2 if "." in name else 0] not in roles
+    }
     assert in_memory == {"readable", "facts", "gallery"}
 
 

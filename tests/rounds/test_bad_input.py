@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from conftest import Project
 
 Edit = Callable[[pd.DataFrame, Path], pd.DataFrame | None]
@@ -45,14 +46,22 @@ CASES: dict[str, tuple[Edit, tuple[str, ...], tuple[str, ...]]] = {
     "truncated file": (_cut_short, (), ("manifest.csv", "row 5", "3.png", "--max-bad-media")),
     "unreadable file": (_not_an_image, (), ("manifest.csv", "row 5", "3.png", "--max-bad-media")),
     "missing file": (_cell(3, "image", "gone.png"), (), ("manifest.csv", "row 5", "gone.png")),
-    "path outside the media root": (_cell(3, "image", "../../secret.png"), (), ("manifest.csv", "row 5", "../../secret.png")),
+    "path outside the media root": (
+        _cell(3, "image", "../../secret.png"),
+        (),
+        ("manifest.csv", "row 5", "../../secret.png"),
+    ),
     "absolute path": (_cell(3, "image", "/etc/passwd"), (), ("manifest.csv", "row 5", "/etc/passwd")),
     "bad split": (_cell(3, "split", "train"), (), ("manifest.csv", "row 5", "train")),
     "query size over the pool": (_with(), ("--query-size", "37"), ("query_size", "37", "36")),
     "start size over the pool": (_with(), ("--start-size", "500"), ("start_size", "500", "36")),
     "unknown strategy": (_with(), ("--strategy", "margn"), ("margn", "margin")),
     "no CUDA": (_with(), ("--device", "cuda"), ("CUDA", "--device")),
-    "unlabeled pool sample under an oracle": (_cell(3, "label", ""), ("--annotator", "simulated"), ("1 of 36", "label")),
+    "unlabeled pool sample under an oracle": (
+        _cell(3, "label", ""),
+        ("--annotator", "simulated"),
+        ("1 of 36", "label"),
+    ),
 }
 
 
@@ -98,14 +107,18 @@ def test_a_wrong_parameter_is_named_with_its_file_before_any_node_runs(
 
 
 def test_an_unknown_option_of_a_strategy_is_refused_by_name(project: Project) -> None:
-    (project.path / "conf/local/parameters_rounds.yml").write_text("rounds: {strategy: margin, strategy_options: {depth: 3}}")
+    (project.path / "conf/local/parameters_rounds.yml").write_text(
+        "rounds: {strategy: margin, strategy_options: {depth: 3}}"
+    )
     assert "depth" in project.refused("rounds", "run")
 
 
 def test_too_many_bad_media_can_be_put_up_with_and_are_listed(project: Project, media: Callable[..., Path]) -> None:
     manifest = media(60)
     (manifest.parent / "3.png").write_bytes(b"hello")
-    project.ok("rounds", "run", "--manifest", str(manifest), "--experiment", "a", "--max-bad-media", "2%", "--rounds", "1")
+    project.ok(
+        "rounds", "run", "--manifest", str(manifest), "--experiment", "a", "--max-bad-media", "2%", "--rounds", "1"
+    )
     quarantine = pd.read_csv(project.path / "data/02_intermediate/a/quarantine.csv")
     assert quarantine[["sample_id", "modality", "ref"]].values.tolist() == [["s0003", "image", "3.png"]]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import SMALL, Project
 
+from conftest import SMALL, Project
 from rlmba_pipelines.ledger import Ledger
 
 
@@ -33,8 +33,19 @@ def test_the_same_seed_buys_the_same_samples_and_another_seed_others(
 ) -> None:
     manifest = str(media())
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
-        project.ok("rounds", "run", "--manifest", manifest, "--experiment", name, "--seed", seed, "--strategy", "random",
-                   *SMALL)
+        project.ok(
+            "rounds",
+            "run",
+            "--manifest",
+            manifest,
+            "--experiment",
+            name,
+            "--seed",
+            seed,
+            "--strategy",
+            "random",
+            *SMALL,
+        )
     assert project.selections("a", 2) == project.selections("b", 2)
     assert project.selections("a", 2)[1:] != project.selections("c", 2)[1:]
 
@@ -65,7 +76,9 @@ def test_kedro_run_does_the_whole_experiment_and_buys_what_the_driver_buys(
 ) -> None:
     manifest = str(media())
     project.ok("rounds", "run", "--manifest", manifest, "--experiment", "a", *SMALL)
-    project.ok("run", "--params", f"experiment=b,manifest={manifest},rounds.rounds=2,rounds.start_size=12,rounds.query_size=8")
+    project.ok(
+        "run", "--params", f"experiment=b,manifest={manifest},rounds.rounds=2,rounds.start_size=12,rounds.query_size=8"
+    )
     assert project.selections("a", 2) == project.selections("b", 2)
     sentence = project.refused("run", "--params", f"experiment=b,manifest={manifest},rounds.rounds=2")
     assert "kedro rounds run" in sentence
@@ -100,7 +113,9 @@ def test_a_round_that_was_never_finished_is_not_built_upon(project: Project, med
     params = f"experiment=a,manifest={media()},rounds.start_size=12,rounds.query_size=8"
     project.ok("run", "--pipelines=ingest", "--params", params)
     project.ok("run", "--pipelines=feature_extraction", "--params", params)
-    assert "round_01 of experiment 'a' is not finished" in project.refused("run", "--pipelines=round_02", "--params", params)
+    assert "round_01 of experiment 'a' is not finished" in project.refused(
+        "run", "--pipelines=round_02", "--params", params
+    )
 
 
 def test_lineage_names_the_version_of_everything_that_went_in_and_came_out(
@@ -109,8 +124,9 @@ def test_lineage_names_the_version_of_everything_that_went_in_and_came_out(
     project.ok("rounds", "run", "--manifest", str(media()), "--experiment", "a", *SMALL)
     lines = [json.loads(line) for line in (project.path / "data/03_primary/a/lineage.jsonl").read_text().splitlines()]
     by_node = {line["node"]: line for line in lines}
-    assert by_node["round_02.train_fusion"]["inputs"]["round_01.labels_next"] == (
-        by_node["round_01.buy_labels"]["outputs"]["round_01.labels_next"]
+    assert (
+        by_node["round_02.train_fusion"]["inputs"]["round_01.labels_next"]
+        == (by_node["round_01.buy_labels"]["outputs"]["round_01.labels_next"])
     )
 
 
@@ -122,8 +138,9 @@ def test_a_stop_rule_ends_buying_and_says_so(
     project: Project, media: Callable[..., Path], option: str, value: str, bought: int, reason: str
 ) -> None:
     # 24 of the 120 samples are the validation split, and count: a budget of 46 pays for 22 more after the start
-    output = project.ok("rounds", "run", "--manifest", str(media()), "--experiment", "a", "--rounds", "4",
-                        *SMALL[2:], option, value)
+    output = project.ok(
+        "rounds", "run", "--manifest", str(media()), "--experiment", "a", "--rounds", "4", *SMALL[2:], option, value
+    )
     assert reason in output
     assert reason in project.ok("rounds", "status", "--experiment", "a")
     with Ledger(project.path / "data/03_primary/a/ledger.sqlite") as ledger:

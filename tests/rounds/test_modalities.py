@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import SMALL, Project
 
+from conftest import SMALL, Project
 from rlmba_pipelines.datasets import FeaturesDataset
 
 
@@ -30,6 +30,18 @@ def test_four_modalities_with_holes_make_a_run_and_a_report(project: Project, me
 @pytest.mark.parametrize("modality", ["image", "text", "audio", "video"])
 def test_one_modality_alone_makes_a_run(project: Project, media: Callable[..., Path], modality: str) -> None:
     manifest = media(60, (modality,))
-    project.ok("rounds", "run", "--manifest", str(manifest), "--experiment", "a", "--rounds", "1", "--start-size", "12",
-               "--query-size", "8")
+    project.ok(
+        "rounds",
+        "run",
+        "--manifest",
+        str(manifest),
+        "--experiment",
+        "a",
+        "--rounds",
+        "1",
+        "--start-size",
+        "12",
+        "--query-size",
+        "8",
+    )
     assert [len(p) for p in project.selections("a", 1)] == [12, 8]

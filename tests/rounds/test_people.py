@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from conftest import Project
 
+from conftest import Project
 from rlmba_pipelines.ledger import Ledger
 
 OPTIONS = ("--start-size", "20", "--query-size", "10", "--rounds", "2", "--experiment", "a")
@@ -21,7 +21,9 @@ def _truth(manifest: Path) -> dict[str, str]:
 
 
 def _sheet(project: Project, stage: str) -> Path:
-    return next((project.path / "data/07_model_output/a" / stage / "annotation_sheet.csv").glob("*/annotation_sheet.csv"))
+    return next(
+        (project.path / "data/07_model_output/a" / stage / "annotation_sheet.csv").glob("*/annotation_sheet.csv")
+    )
 
 
 def _fill(project: Project, stage: str, truth: dict[str, str], rows: slice = slice(None)) -> Path:
@@ -44,7 +46,8 @@ def test_an_unlabeled_pool_is_labeled_round_by_round_through_files(
 
     half = _fill(project, "round_00", truth, slice(0, 9))
     assert "9 new answers taken, 0 rows not taken, 11 samples still open" in project.ok(
-        "rounds", "import", str(half), "--experiment", "a")
+        "rounds", "import", str(half), "--experiment", "a"
+    )
     assert "0 new answers taken" in project.ok("rounds", "import", str(half), "--experiment", "a")
     assert "(9/20 answered)" in project.ok("rounds", "status", "--experiment", "a")
 
@@ -58,7 +61,11 @@ def test_an_unlabeled_pool_is_labeled_round_by_round_through_files(
         rows = ledger.rows()
     assert len(rows) == 40
     assert rows.groupby("round")["purpose"].value_counts().to_dict() == {
-        (0, "training"): 16, (0, "validation"): 4, (1, "training"): 8, (1, "validation"): 2, (2, "training"): 10,
+        (0, "training"): 16,
+        (0, "validation"): 4,
+        (1, "training"): 8,
+        (1, "validation"): 2,
+        (2, "training"): 10,
     }
     assert all(truth[s] == label for s, label in zip(rows["sample_id"], rows["label"], strict=True))
     page = (project.path / "data/08_reporting/a/report.html").read_text()
@@ -95,12 +102,18 @@ def test_answers_come_back_as_json_lines_and_what_was_not_asked_is_not_taken(
     manifest = media(100, labeled=False, split=False)
     project.ok("rounds", "run", "--manifest", str(manifest), *OPTIONS)
     truth = _truth(manifest)
-    tasks = next((project.path / "data/07_model_output/a/round_00").glob("annotation_tasks.jsonl/*/annotation_tasks.jsonl"))
+    tasks = next(
+        (project.path / "data/07_model_output/a/round_00").glob("annotation_tasks.jsonl/*/annotation_tasks.jsonl")
+    )
     asked = [json.loads(line)["sample_id"] for line in tasks.read_text().splitlines()]
     other = next(s for s in truth if s not in asked)
     answers = project.path / "answers.jsonl"
     lines = [{"sample_id": s, "label": truth[s]} for s in asked[:5]]
-    lines += [{"sample_id": other, "label": "red"}, {"sample_id": asked[6], "label": "red"}, {"sample_id": asked[6], "label": "blue"}]
+    lines += [
+        {"sample_id": other, "label": "red"},
+        {"sample_id": asked[6], "label": "red"},
+        {"sample_id": asked[6], "label": "blue"},
+    ]
     answers.write_text("\n".join(json.dumps(line) for line in lines))
     output = project.ok("rounds", "import", str(answers), "--experiment", "a")
     assert f"answers.jsonl, row 6: sample {other!r} was not asked for in this round" in output

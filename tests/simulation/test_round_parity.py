@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Project
 
+from conftest import Project
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.datasets import FeaturesDataset
 from rlmba_pipelines.labeling import SimulatedOracle
@@ -43,8 +43,22 @@ def test_memory_and_kedro_choose_the_same_samples_and_measure_the_same(
     project: Project, media: Callable[..., Path], strategy: str
 ) -> None:
     manifest = media(100, ("image", "text", "audio"))
-    project.ok("rounds", "run", "--manifest", str(manifest), "--experiment", "a", "--strategy", strategy, "--rounds", "2",
-               "--start-size", "12", "--query-size", "8")
+    project.ok(
+        "rounds",
+        "run",
+        "--manifest",
+        str(manifest),
+        "--experiment",
+        "a",
+        "--strategy",
+        strategy,
+        "--rounds",
+        "2",
+        "--start-size",
+        "12",
+        "--query-size",
+        "8",
+    )
     task, oracle = task_of(project, "a")
     results = list(simulate(task, oracle.label))
     assert [r.batch["sample_id"].tolist() for r in results[:-1]] == project.selections("a", 2)

@@ -122,6 +122,7 @@ class AtomicDataset(AtomicFile):
             self.preview = self._forward_preview(inner.preview)
 
     def _inner(self, path: Path) -> Any:
+        kind: Any
         kind, config = parse_dataset_definition(dict(self._config))
         return kind(filepath=str(path), **config)
 

@@ -101,8 +101,10 @@ def _read_rows(path: Path) -> pd.DataFrame:
         if column not in frame:
             raise UserError(f"{path}: the column {column!r} is missing; answers need sample_id and label.")
     text = frame[["sample_id", "label"]].fillna("").astype(str)
-    return pd.DataFrame({
-        "row": frame["row"],
-        "sample_id": text["sample_id"].map(_unescape),
-        "label": text["label"].map(_unescape).str.strip(),
-    })
+    return pd.DataFrame(
+        {
+            "row": frame["row"],
+            "sample_id": text["sample_id"].map(_unescape),
+            "label": text["label"].map(_unescape).str.strip(),
+        }
+    )

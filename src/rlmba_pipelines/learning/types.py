@@ -123,7 +123,7 @@ class Labels:
         _check_ids(self.sample_ids, "Labels")
         if len(self.y) != len(self.sample_ids):
             raise ValueError("Labels: y and sample_ids differ in length")
-        if len(self.y) and not (0 <= self.y.min() and self.y.max() < len(self.classes)):
+        if len(self.y) and not (self.y.min() >= 0 and self.y.max() < len(self.classes)):
             raise ValueError("Labels: y holds a value outside the classes")
 
     def __len__(self) -> int:
@@ -331,8 +331,9 @@ class RoundState:
     Attributes:
         round_idx: 0 is the start batch; the first round with a model is 1.
         weights_M: float64[M], modality weights that enter this round.
-        policy: JSON-able state of the policy, the pending action included.
+        policy: JSON-able state of the policy.
         seed: root of every random draw of the experiment.
+        action: θ that the policy decided on last.
         accuracies: validation accuracy of every round so far; what reward and stop rules look back on.
         stopped: why nothing more is bought; None while the run goes on.
     """
@@ -341,6 +342,7 @@ class RoundState:
     weights_M: np.ndarray
     policy: Mapping[str, object]
     seed: int
+    action: Action = field(default_factory=Action)
     accuracies: tuple[float, ...] = ()
     stopped: str | None = None
 

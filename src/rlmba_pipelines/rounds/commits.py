@@ -88,7 +88,7 @@ class Experiment:
         return self.folder / "parameters.json"
 
     def remember_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Keep what the experiment was started with; done with the first commit, so that a failed start binds nobody."""
+        """Keep what the experiment was started with; done with the first commit: a failed start binds nobody."""
         if not self.parameters_path.exists():
             with replacing(self.parameters_path) as temporary:
                 temporary.write_text(json.dumps(parameters, indent=1, sort_keys=True))

@@ -113,8 +113,10 @@ def last_round(request: Request) -> int:
 def _run_open_rounds(request: Request, experiment: Experiment, run: Runner, rounds: int, say: Say) -> str | None:
     first = experiment.rounds_done() + 1
     if request.first is not None and request.first != first:
-        raise UserError(f"Round {request.first} cannot run now: experiment {experiment.name!r} continues with round "
-                        f"{first}; leave --first away, or give --first {first}.")
+        raise UserError(
+            f"Round {request.first} cannot run now: experiment {experiment.name!r} continues with round "
+            f"{first}; leave --first away, or give --first {first}."
+        )
     for k in range(first, rounds + 1):
         reason = stop_reason(experiment)
         if reason:
@@ -162,7 +164,7 @@ def report_path(experiment: Experiment) -> Path:
 
 
 def sheet_path(experiment: Experiment, stage: str, file: str) -> Path:
-    """The committed batch of a stage: ``annotation_sheet.csv``, ``annotation_tasks.jsonl``, ``annotation_batch.parquet``."""
+    """The batch of a stage: ``annotation_sheet.csv``, ``annotation_tasks.jsonl`` or ``annotation_batch.parquet``."""
     return committed_path(experiment, stage, "07_model_output", file)
 
 

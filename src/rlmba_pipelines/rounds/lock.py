@@ -35,13 +35,16 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError:
             stream.seek(0)
             holder = stream.read().strip() or "another process"
-            raise UserError(f"Experiment {folder.name!r} is being run by {holder}; wait for it to end, or use another "
-                            "--experiment.") from None
+            raise UserError(
+                f"Experiment {folder.name!r} is being run by {holder}; wait for it to end, or use another --experiment."
+            ) from None
         stream.seek(0)
         stream.truncate()
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        stream.write(f"process {os.getpid()} on {socket.gethostname()} since {started} "
-                     f"({json.dumps(' '.join(Path(a).name for a in sys.argv[:4]))})")
+        stream.write(
+            f"process {os.getpid()} on {socket.gethostname()} since {started} "
+            f"({json.dumps(' '.join(Path(a).name for a in sys.argv[:4]))})"
+        )
         stream.flush()
         _held.add(path)
         try:

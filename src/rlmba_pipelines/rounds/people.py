@@ -53,7 +53,9 @@ def import_answers(experiment: Experiment, files: Sequence[Path], classes: tuple
     """
     opened = open_batch(experiment)
     if opened is None:
-        raise UserError(f"Experiment {experiment.name!r} waits for no answers; 'kedro rounds status' says what is next.")
+        raise UserError(
+            f"Experiment {experiment.name!r} waits for no answers; 'kedro rounds status' says what is next."
+        )
     reports = [read_answers(path, opened.batch, classes) for path in files]
     with Ledger(experiment.ledger_path) as ledger:
         known = ledger.rows()
@@ -64,17 +66,21 @@ def import_answers(experiment: Experiment, files: Sequence[Path], classes: tuple
             fresh = report.accepted[~report.accepted["sample_id"].isin(known_labels)]
             for sample_id, label in report.accepted.itertuples(index=False):
                 if known_labels.get(sample_id, label) != label:
-                    rejected.append(f"{sample_id!r} was answered {known_labels[sample_id]!r} before and is {label!r} now; "
-                                    "the first answer stays")
+                    rejected.append(
+                        f"{sample_id!r} was answered {known_labels[sample_id]!r} before and is {label!r} now; "
+                        "the first answer stays"
+                    )
             new += ledger.append(
-                pd.DataFrame({
-                    "sample_id": fresh["sample_id"],
-                    "label": fresh["label"],
-                    "purpose": asked.loc[fresh["sample_id"], "purpose"].to_numpy(),
-                    "round": opened.round_idx,
-                    "annotator": "people",
-                    "cost": asked.loc[fresh["sample_id"], "cost"].to_numpy(dtype=float),
-                })
+                pd.DataFrame(
+                    {
+                        "sample_id": fresh["sample_id"],
+                        "label": fresh["label"],
+                        "purpose": asked.loc[fresh["sample_id"], "purpose"].to_numpy(),
+                        "round": opened.round_idx,
+                        "annotator": "people",
+                        "cost": asked.loc[fresh["sample_id"], "cost"].to_numpy(dtype=float),
+                    }
+                )
             )
             known_labels.update(zip(fresh["sample_id"], fresh["label"], strict=True))
     return new, rejected

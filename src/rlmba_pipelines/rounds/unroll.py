@@ -41,12 +41,14 @@ def build_round(round_idx: int) -> Pipeline:
     """Round 0 buys the start batch; every later one learns from what was bought before and buys again."""
     if round_idx == 0:
         return _stage(policy_selection.create_start(), START, {"labels": "given_labels"})
-    template = Pipeline([
-        train_fusion.create_pipeline(),
-        evidential_scoring.create_pipeline(),
-        evaluate.create_pipeline(),
-        policy_selection.create_pipeline(),
-    ])
+    template = Pipeline(
+        [
+            train_fusion.create_pipeline(),
+            evidential_scoring.create_pipeline(),
+            evaluate.create_pipeline(),
+            policy_selection.create_pipeline(),
+        ]
+    )
     return _stage(template, stage_name(round_idx), _carried_from(round_idx - 1))
 
 
@@ -69,7 +71,7 @@ def unroll(rounds: int) -> Pipeline:
 
 
 def step_of_round(step: str, round_idx: int) -> Pipeline:
-    """One of the four steps, of one round: ``train_fusion``, ``evidential_scoring``, ``evaluate``, ``policy_selection``."""
+    """One of the four ``STEPS`` of one round."""
     template = {
         "train_fusion": train_fusion,
         "evidential_scoring": evidential_scoring,

@@ -75,7 +75,9 @@ def start_round(task: Task, answer: Answer) -> RoundResult:
     """Round 0: no model yet, a start batch."""
     p = task.parameters
     state = steps.first_state(task.features.modalities, p.rounds.seed, p.policy)
-    batch = steps.choose_start(task.features, task.pool_ids, len(task.validation), task.given, task.classes, state, p.rounds)
+    batch = steps.choose_start(
+        task.features, task.pool_ids, len(task.validation), task.given, task.classes, state, p.rounds
+    )
     labels_next = add_answers(task.given, annotation_batch(batch, task.samples, None, ()), answer)
     return RoundResult(None, {}, {}, batch, task.given, labels_next, steps.next_state(state))
 

@@ -15,8 +15,9 @@ from rlmba_pipelines.config import BalanceConfig, EvidenceConfig, FusionConfig, 
 from rlmba_pipelines.learning.acquisition import select_batch
 from rlmba_pipelines.learning.balance import modality_weights
 from rlmba_pipelines.learning.evidence import evidence_of, terms_of
-from rlmba_pipelines.learning.mdp import stop_reason
+from rlmba_pipelines.learning.mdp import State, stop_reason
 from rlmba_pipelines.learning.metrics.evaluation import contributions, measure
+from rlmba_pipelines.learning.policy import policy_from_dict
 from rlmba_pipelines.learning.policy.fixed import FixedPolicy
 from rlmba_pipelines.learning.types import (
     UNLABELED,
@@ -46,7 +47,8 @@ from rlmba_pipelines.simulation.tables import (
 def first_state(modalities: Sequence[str], seed: int, policy: PolicyConfig) -> RoundState:
     """Before anything was seen: equal weights, the prior θ."""
     uniform_M = np.full(len(modalities), 1 / len(modalities))
-    return RoundState(0, uniform_M, FixedPolicy(Action(**policy.model_dump())).to_dict(), seed)
+    prior = Action(**policy.model_dump())
+    return RoundState(0, uniform_M, FixedPolicy(prior).to_dict(), seed, prior)
 
 
 def next_state(state: RoundState) -> RoundState:
@@ -75,12 +77,12 @@ def measure_validation(
     model: FusionState, features: Features, validation: pd.DataFrame, labels: pd.DataFrame, fusion: FusionConfig
 ) -> dict[str, float]:
     """``measure_on`` the validation split ``sample_id, label``, or on the random slice that was bought for it."""
-    return measure_on(model, features, validation if len(validation) else labels[labels["purpose"] == VALIDATION], fusion)
+    return measure_on(
+        model, features, validation if len(validation) else labels[labels["purpose"] == VALIDATION], fusion
+    )
 
 
-def measure_on(
-    model: FusionState, features: Features, held: pd.DataFrame, fusion: FusionConfig
-) -> dict[str, float]:
+def measure_on(model: FusionState, features: Features, held: pd.DataFrame, fusion: FusionConfig) -> dict[str, float]:
     """Accuracy, macro-F1, NLL, ECE, accuracy of each modality's head, Shapley values and imbalance; {} without labels.
 
     Args:
@@ -91,13 +93,14 @@ def measure_on(
         return {}
     held_features = features.take(held_labels.sample_ids)
 
-    def predict_subset(modalities: Sequence[str]) -> Predictions:
+    def predict_subset(modalities: frozenset[str]) -> Predictions:
         return predict_fusion(model, held_features, fusion, only=modalities)
 
     found = measure(predict_fusion(model, held_features, fusion), held_labels)
     return {
         **found,
         **contributions(predict_subset, held_labels, features.modalities),
+        "n_classes": len(model.classes),
         "n": len(held_labels),
         "n_correct": round(found["accuracy"] * len(held_labels)),
     }
@@ -111,7 +114,7 @@ def adapt(
     balance: BalanceConfig,
     rounds: RoundsConfig,
 ) -> RoundState:
-    """AMCB and the policy learn from validation: new modality weights, and whether to stop."""
+    """AMCB and the policy look at validation: new modality weights, the next action, and whether to stop."""
     if not validation:
         return state
     measured = "accuracy" if balance.prior == "published" else "shapley"
@@ -124,9 +127,18 @@ def adapt(
         floor=balance.floor,
     )
     accuracies = (*state.accuracies, validation["accuracy"])
+    seen = State(
+        accuracy=validation["accuracy"],
+        nll=validation["nll"] / np.log(validation["n_classes"]),
+        ece=validation["ece"],
+        imbalance=validation["imbalance"],
+        spent=labels_spent / rounds.budget if rounds.budget else 0.0,
+        contribution={name: validation[f"shapley_{name}"] for name in modalities},
+    )
     return replace(
         state,
         weights_M=weights_M,
+        action=policy_from_dict(state.policy).act(seen, state.rng("policy")),
         accuracies=accuracies,
         stopped=state.stopped
         or stop_reason(
@@ -239,7 +251,7 @@ def view_of(
         terms=None if terms is None else terms.take(sample_ids),
         y=y,
         weights_M=state.weights_M,
-        action=FixedPolicy.from_dict(state.policy).act(state),
+        action=state.action,
     )
 
 

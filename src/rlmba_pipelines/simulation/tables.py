@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlmba_pipelines.learning.types import Labels, Predictions, RoundState, Selection, Terms
+from rlmba_pipelines.learning.types import Action, Labels, Predictions, RoundState, Selection, Terms
 
 TRAINING, VALIDATION = "training", "validation"
 GIVEN = "manifest"  # the annotator of labels that were there before the run and cost nothing
@@ -65,14 +65,16 @@ def add_answers(labels: pd.DataFrame, batch: pd.DataFrame, answer: Answer) -> pd
 
 def batch_of(selection: Selection, purpose: str, round_idx: int) -> pd.DataFrame:
     """A selection as a table, one row a sample in the order of choice."""
-    frame = pd.DataFrame({
-        "sample_id": selection.sample_ids.astype(object),
-        "rank": np.arange(1, len(selection) + 1),
-        "round": round_idx,
-        "purpose": purpose,
-        "utility": selection.utility_Q,
-        **selection.reasons,
-    })
+    frame = pd.DataFrame(
+        {
+            "sample_id": selection.sample_ids.astype(object),
+            "rank": np.arange(1, len(selection) + 1),
+            "round": round_idx,
+            "purpose": purpose,
+            "utility": selection.utility_Q,
+            **selection.reasons,
+        }
+    )
     return frame.astype({"sample_id": "object", "rank": "int64", "round": "int64"})
 
 
@@ -112,4 +114,11 @@ def state_to_dict(state: RoundState) -> dict[str, Any]:
 
 def state_from_dict(data: Mapping[str, Any]) -> RoundState:
     """The state from its JSON."""
-    return RoundState(**{**data, "weights_M": np.array(data["weights_M"]), "accuracies": tuple(data["accuracies"])})
+    return RoundState(
+        **{
+            **data,
+            "weights_M": np.array(data["weights_M"]),
+            "action": Action(**data["action"]),
+            "accuracies": tuple(data["accuracies"]),
+        }
+    )

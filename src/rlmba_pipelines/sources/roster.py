@@ -46,27 +46,35 @@ def divide(manifest: pd.DataFrame, rounds: RoundsConfig) -> Roster:
     in_pool = manifest["split"] == "pool"
     pool, has_label = manifest[in_pool], manifest["label"] != ""
     if pool.empty:
-        raise UserError("The manifest has no sample in the split 'pool', so there is nothing to choose from; "
-                        "mark some rows as pool or leave their split empty.")
+        raise UserError(
+            "The manifest has no sample in the split 'pool', so there is nothing to choose from; "
+            "mark some rows as pool or leave their split empty."
+        )
     n_unlabeled = int((pool["label"] == "").sum())
     annotator = rounds.annotator
     if annotator == "auto":
         annotator = "files" if n_unlabeled else "simulated"
     if annotator == "simulated" and n_unlabeled:
-        raise UserError(f"The simulated annotator answers from the manifest, but {n_unlabeled} of {len(pool)} pool "
-                        "samples have no label; give them labels or use --annotator files.")
+        raise UserError(
+            f"The simulated annotator answers from the manifest, but {n_unlabeled} of {len(pool)} pool "
+            "samples have no label; give them labels or use --annotator files."
+        )
     for name in ("start_size", "query_size"):
         size = getattr(rounds, name)
         if size is not None and size > len(pool):
-            raise UserError(f"rounds.{name} is {size}, but the pool has only {len(pool)} samples; "
-                            f"lower it (--{name.replace('_', '-')}) or add samples.")
+            raise UserError(
+                f"rounds.{name} is {size}, but the pool has only {len(pool)} samples; "
+                f"lower it (--{name.replace('_', '-')}) or add samples."
+            )
     validation, test = (
         manifest[(manifest["split"] == split) & has_label][["sample_id", "label"]].reset_index(drop=True)
         for split in ("validation", "test")
     )
     if annotator == "files" and validation.empty and rounds.validation_share == 0:
-        raise UserError("There is nothing to measure accuracy on: add rows with split 'validation' to the manifest or "
-                        "set rounds.validation_share above 0, so that a random slice is labeled for it.")
+        raise UserError(
+            "There is nothing to measure accuracy on: add rows with split 'validation' to the manifest or "
+            "set rounds.validation_share above 0, so that a random slice is labeled for it."
+        )
     labeled = pool[pool["label"] != ""][["sample_id", "label"]].reset_index(drop=True)
     simulated = annotator == "simulated"
     classes = rounds.classes or (tuple(sorted(manifest.loc[has_label, "label"].unique())) if simulated else ())

@@ -6,14 +6,16 @@ from rlmba_pipelines.pipelines.evaluate.nodes import measure_test, measure_valid
 
 
 def create_pipeline() -> Pipeline:
-    return Pipeline([
-        node(
-            measure_validation,
-            ["model", "features", "validation_labels", "labels", "params:fusion"],
-            "validation_metrics",
-            name="measure_validation",
-        ),
-        node(
-            measure_test, ["model", "features", "test_labels", "params:fusion"], "test_metrics", name="measure_test"
-        ),
-    ])
+    return Pipeline(
+        [
+            node(
+                measure_validation,
+                ["model", "features", "validation_labels", "labels", "params:fusion"],
+                "validation_metrics",
+                name="measure_validation",
+            ),
+            node(
+                measure_test, ["model", "features", "test_labels", "params:fusion"], "test_metrics", name="measure_test"
+            ),
+        ]
+    )

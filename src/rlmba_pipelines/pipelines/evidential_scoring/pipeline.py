@@ -6,11 +6,13 @@ from rlmba_pipelines.pipelines.evidential_scoring.nodes import score_evidence
 
 
 def create_pipeline() -> Pipeline:
-    return Pipeline([
-        node(
-            score_evidence,
-            ["model", "features", "samples", "round_state", "params:fusion", "params:evidence"],
-            ["predictions", "evidence", "terms"],
-            name="score_evidence",
-        ),
-    ])
+    return Pipeline(
+        [
+            node(
+                score_evidence,
+                ["model", "features", "samples", "round_state", "params:fusion", "params:evidence"],
+                ["predictions", "evidence", "terms"],
+                name="score_evidence",
+            ),
+        ]
+    )

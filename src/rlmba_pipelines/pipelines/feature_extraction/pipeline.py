@@ -6,12 +6,14 @@ from rlmba_pipelines.pipelines.feature_extraction.nodes import encode_samples, r
 
 
 def create_pipeline() -> Pipeline:
-    return Pipeline([
-        node(
-            encode_samples,
-            ["samples", "setup", "manifest", "feature_cache", "params:encoders", "params:ingest"],
-            "encoded",
-            name="encode_samples",
-        ),
-        node(reduce_samples, ["encoded", "samples", "params:fusion"], "features", name="reduce_samples"),
-    ])
+    return Pipeline(
+        [
+            node(
+                encode_samples,
+                ["samples", "setup", "manifest", "feature_cache", "params:encoders", "params:ingest"],
+                "encoded",
+                name="encode_samples",
+            ),
+            node(reduce_samples, ["encoded", "samples", "params:fusion"], "features", name="reduce_samples"),
+        ]
+    )

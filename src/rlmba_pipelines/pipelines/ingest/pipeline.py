@@ -6,17 +6,19 @@ from rlmba_pipelines.pipelines.ingest.nodes import check_samples, divide_samples
 
 
 def create_pipeline() -> Pipeline:
-    return Pipeline([
-        node(
-            check_samples,
-            ["manifest", "params:ingest", "params:encoders"],
-            ["readable", "quarantine"],
-            name="check_samples",
-        ),
-        node(
-            divide_samples,
-            ["readable", "params:ingest", "params:rounds"],
-            ["samples", "validation_labels", "test_labels", "answers", "given_labels", "setup"],
-            name="divide_samples",
-        ),
-    ])
+    return Pipeline(
+        [
+            node(
+                check_samples,
+                ["manifest", "params:ingest", "params:encoders"],
+                ["readable", "quarantine"],
+                name="check_samples",
+            ),
+            node(
+                divide_samples,
+                ["readable", "params:ingest", "params:rounds"],
+                ["samples", "validation_labels", "test_labels", "answers", "given_labels", "setup"],
+                name="divide_samples",
+            ),
+        ]
+    )

@@ -92,7 +92,11 @@ def request_start_labels(
 
 
 def request_labels(
-    selection: pd.DataFrame, samples: pd.DataFrame, predictions: Predictions, labels: pd.DataFrame, setup: dict[str, Any]
+    selection: pd.DataFrame,
+    samples: pd.DataFrame,
+    predictions: Predictions,
+    labels: pd.DataFrame,
+    setup: dict[str, Any],
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The batch with the model's guess and the reasons: for the machine, for tools (JSON Lines), for people (CSV)."""
     classes = tables.known_classes(setup["classes"], labels)

@@ -19,53 +19,57 @@ def _buy(state: str) -> list:
 
 def create_pipeline() -> Pipeline:
     """Adapt to validation, choose a batch, ask for labels, buy them."""
-    return Pipeline([
-        node(
-            nodes.adapt_policy,
-            ["round_state", "validation_metrics", "labels", "setup", "params:balance", "params:rounds"],
-            "adapted_state",
-            name="adapt_policy",
-        ),
-        node(
-            nodes.choose_batch,
-            [
-                "features",
-                "predictions",
-                "terms",
-                "samples",
-                "labels",
-                "setup",
+    return Pipeline(
+        [
+            node(
+                nodes.adapt_policy,
+                ["round_state", "validation_metrics", "labels", "setup", "params:balance", "params:rounds"],
                 "adapted_state",
-                "params:rounds",
-            ],
-            "selection",
-            name="choose_batch",
-        ),
-        node(
-            nodes.request_labels,
-            ["selection", "samples", "predictions", "labels", "setup"],
-            ["annotation_batch", "annotation_tasks", "annotation_sheet"],
-            name="request_labels",
-        ),
-        *_buy("adapted_state"),
-    ])
+                name="adapt_policy",
+            ),
+            node(
+                nodes.choose_batch,
+                [
+                    "features",
+                    "predictions",
+                    "terms",
+                    "samples",
+                    "labels",
+                    "setup",
+                    "adapted_state",
+                    "params:rounds",
+                ],
+                "selection",
+                name="choose_batch",
+            ),
+            node(
+                nodes.request_labels,
+                ["selection", "samples", "predictions", "labels", "setup"],
+                ["annotation_batch", "annotation_tasks", "annotation_sheet"],
+                name="request_labels",
+            ),
+            *_buy("adapted_state"),
+        ]
+    )
 
 
 def create_start() -> Pipeline:
     """Round 0: a start batch without a model."""
-    return Pipeline([
-        node(nodes.open_run, ["setup", "params:rounds", "params:policy"], "round_state", name="open_run"),
-        node(
-            nodes.choose_start,
-            ["features", "samples", "labels", "setup", "round_state", "params:rounds"],
-            "selection",
-            name="choose_start",
-        ),
-        node(
-            nodes.request_start_labels,
-            ["selection", "samples"],
-            ["annotation_batch", "annotation_tasks", "annotation_sheet"],
-            name="request_labels",
-        ),
-        *_buy("round_state"),
-    ])
+    return Pipeline(
+        [
+            node(nodes.open_run, ["setup", "params:rounds", "params:policy"], "round_state", name="open_run"),
+            node(
+                nodes.choose_start,
+                ["features", "samples", "labels", "setup", "round_state", "params:rounds"],
+                "selection",
+                name="choose_start",
+            ),
+            node(
+                nodes.request_start_labels,
+                ["selection", "samples"],
+                ["annotation_batch", "annotation_tasks", "annotation_sheet"],
+                name="request_labels",
+            ),
+            *_buy("round_state"),
+        ]
+    )

@@ -1,4 +1,4 @@
-"""The samples that were bought, as the report shows them: media small enough to embed, and the reasons in words."""
+"""The samples that were bought, as the report shows them: their media, and the reasons in words."""
 
 from __future__ import annotations
 
@@ -18,14 +18,29 @@ from rlmba_pipelines.reporting.data import BoughtSample, Media
 from rlmba_pipelines.reporting.words import explain
 from rlmba_pipelines.sources.media import MediaError
 
-THUMBNAIL_PIXELS = 224
-EMBEDDED_IMAGE_BYTES = 30_000
-EMBEDDED_AUDIO_BYTES = 400_000
-AUDIO_TYPES = {"ogg": "audio/ogg", "opus": "audio/ogg", "wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac",
-               "m4a": "audio/mp4"}
+AUDIO_TYPES = {
+    "ogg": "audio/ogg",
+    "opus": "audio/ogg",
+    "wav": "audio/wav",
+    "mp3": "audio/mpeg",
+    "flac": "audio/flac",
+    "m4a": "audio/mp4",
+}
 IMAGE_TYPES = {"webp": "image/webp", "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg"}
-NOT_TERMS = {"sample_id", "rank", "round", "purpose", "utility", "cost", "guess", "guess_probability",
-             "image", "text", "audio", "video"}
+NOT_TERMS = {
+    "sample_id",
+    "rank",
+    "round",
+    "purpose",
+    "utility",
+    "cost",
+    "guess",
+    "guess_probability",
+    "image",
+    "text",
+    "audio",
+    "video",
+}
 
 Read = Callable[[str], bytes]
 
@@ -52,15 +67,15 @@ def bought_samples(
     pool = terms.set_index("sample_id") if terms is not None else pd.DataFrame()
     ordered = {name: np.sort(pool[name].to_numpy()) for name in pool.columns}
     samples = []
-    for row in shown.to_dict("records"):
-        values = {name: float(row[name]) for name in reasons if pd.notna(row[name])}
-        if row["sample_id"] in pool.index:
-            values = {**pool.loc[row["sample_id"]].astype(float).to_dict(), **values}
-        ranks = {n: np.searchsorted(ordered[n], v) / len(pool) for n, v in values.items() if n in ordered}
+    for record in shown.to_dict("records"):
+        row = {str(name): value for name, value in record.items()}
+        looked_at = {name: float(row[name]) for name in reasons if pd.notna(row[name])}
+        ranks = {n: float(np.searchsorted(ordered[n], v)) / len(pool) for n, v in looked_at.items() if n in ordered}
+        terms_of_sample = pool.loc[row["sample_id"]].astype(float).to_dict() if row["sample_id"] in pool.index else {}
         sentence = (
             "Drawn at random, to measure accuracy."
             if row["purpose"] == "validation"
-            else explain(values if reasons else {}, ranks, modalities)
+            else explain(looked_at, ranks, [name for name in modalities if row.get(name)])
         )
         samples.append(
             BoughtSample(
@@ -68,13 +83,13 @@ def bought_samples(
                 rank=int(row["rank"]) - 1,
                 sample_id=str(row["sample_id"]),
                 label=labels.get(str(row["sample_id"]), ""),
-                guess=row.get("guess"),
-                guess_probability=row.get("guess_probability"),
+                guess=row.get("guess") if isinstance(row.get("guess"), str) else None,
+                guess_probability=row.get("guess_probability") if isinstance(row.get("guess"), str) else None,
                 text=_text(row, read),
                 image=_image(row.get("image"), read, caps),
                 audio=_audio(row.get("audio"), read),
                 poster=_poster(row.get("video"), read, caps),
-                terms=values,
+                terms={**terms_of_sample, **looked_at},
                 why=sentence,
             )
         )
@@ -103,22 +118,20 @@ def _image(reference: Any, read: Read, caps: MediaCaps) -> Media | None:
     if data is None:
         return None
     kind = IMAGE_TYPES.get(reference.rpartition(".")[2].lower())
-    if kind and len(data) <= EMBEDDED_IMAGE_BYTES:
+    if kind:
         return Media(data, kind)
     try:
-        image = decode_image(data, caps)
+        file = io.BytesIO()
+        decode_image(data, caps).save(file, "PNG")  # a kind that browsers do not show
     except MediaDecodeError:
         return None
-    image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-    small = io.BytesIO()
-    image.save(small, "WEBP", quality=70)
-    return Media(small.getvalue(), "image/webp")
+    return Media(file.getvalue(), "image/png")
 
 
 def _audio(reference: Any, read: Read) -> Media | None:
     data = _bytes(reference, read)
     kind = AUDIO_TYPES.get(str(reference).rpartition(".")[2].lower())
-    return Media(data, kind) if data and kind and len(data) <= EMBEDDED_AUDIO_BYTES else None
+    return Media(data, kind) if data and kind else None
 
 
 def _poster(reference: Any, read: Read, caps: MediaCaps) -> Media | None:

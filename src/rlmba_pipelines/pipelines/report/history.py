@@ -35,7 +35,7 @@ def curve_row(
         "n_measured": measured["n"],
         "accuracy_low": low,
         "accuracy_high": high,
-        **{name: value for name, value in measured.items() if name not in {"n", "n_correct"}},
+        **{name: value for name, value in measured.items() if name not in {"n", "n_correct", "n_classes"}},
         **{f"weight_{name}": weight for name, weight in weights.items()},
         "seconds_train": seconds.get("train_fusion", float("nan")),
         "seconds_select": seconds.get("choose_batch", float("nan")),

@@ -37,9 +37,7 @@ from rlmba_pipelines.simulation.round import Task
 REPORTED_PACKAGES = ("rlmba_pipelines", "kedro", "torch", "numpy", "scikit-learn", "pandas")
 
 
-def collect_history(
-    lineage: Path, setup: dict[str, Any], rounds: RoundsConfig, *stages: Any
-) -> pd.DataFrame:
+def collect_history(lineage: Path, setup: dict[str, Any], rounds: RoundsConfig, *stages: Any) -> pd.DataFrame:
     """The learning curve of the run.
 
     Args:
@@ -75,13 +73,15 @@ def simulate_reference(
     """The curve of the reference strategy from the same start batch; empty where not all labels are known."""
     if setup["annotator"] != "simulated" or not rounds.reference or rounds.reference == rounds.strategy:
         return history.iloc[0:0]
-    asked = rounds.model_copy(update={
-        "strategy": rounds.reference,
-        "strategy_options": {},
-        "rounds": len(history) - 1,
-        "target_accuracy": None,
-        "plateau": None,
-    })
+    asked = rounds.model_copy(
+        update={
+            "strategy": rounds.reference,
+            "strategy_options": {},
+            "rounds": len(history) - 1,
+            "target_accuracy": None,
+            "plateau": None,
+        }
+    )
     task = Task(
         features,
         samples,
@@ -91,12 +91,14 @@ def simulate_reference(
         Parameters(rounds=asked, fusion=fusion, evidence=evidence, balance=balance, policy=policy),
     )
     results = simulate(task, SimulatedOracle(answers.hidden_labels).label, start=start_labels)
-    return curve_of([
-        curve_row(
-            rounds.reference, stage, result.labels, len(validation_labels), result.validation, result.test, {}, {}
-        )
-        for stage, result in enumerate(results)
-    ])
+    return curve_of(
+        [
+            curve_row(
+                rounds.reference, stage, result.labels, len(validation_labels), result.validation, result.test, {}, {}
+            )
+            for stage, result in enumerate(results)
+        ]
+    )
 
 
 def join_curves(history: pd.DataFrame, reference_history: pd.DataFrame) -> pd.DataFrame:
@@ -117,10 +119,14 @@ def state_facts(
 ) -> Facts:
     """What the report says about the experiment as a whole."""
     last = history.iloc[-1]
-    kind = "test split" if last["measured_on"] == "test" else (
-        "validation split" if setup["n_validation"] else "random validation slice")
+    kind = (
+        "test split"
+        if last["measured_on"] == "test"
+        else ("validation split" if setup["n_validation"] else "random validation slice")
+    )
     committed = manifest.parent.name == "emoji"
     source = "" if committed else f" --manifest {manifest.name}"
+    asked = f"--strategy {rounds.strategy} --rounds {len(history) - 1} --seed {rounds.seed}{source}"
     return Facts(
         experiment=lineage.parent.name,
         title=report.title,
@@ -141,7 +147,7 @@ def state_facts(
         seconds=sum(seconds_by_node(lineage).values()),
         versions={name: version(name) for name in REPORTED_PACKAGES},
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        command=f"kedro rounds run --strategy {rounds.strategy} --rounds {len(history) - 1} --seed {rounds.seed}{source}",
+        command=f"kedro rounds run {asked}",
     )
 
 

@@ -6,11 +6,13 @@ from rlmba_pipelines.pipelines.train_fusion.nodes import train_fusion
 
 
 def create_pipeline() -> Pipeline:
-    return Pipeline([
-        node(
-            train_fusion,
-            ["features", "labels", "round_state", "setup", "params:fusion"],
-            ["model", "training_log"],
-            name="train_fusion",
-        ),
-    ])
+    return Pipeline(
+        [
+            node(
+                train_fusion,
+                ["features", "labels", "round_state", "setup", "params:fusion"],
+                ["model", "training_log"],
+                name="train_fusion",
+            ),
+        ]
+    )
