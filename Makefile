@@ -38,7 +38,7 @@ viz: install  ## the lineage of all rounds in the browser (kedro-viz, http://127
 	@$(BIN)/kedro viz run --host 127.0.0.1
 
 viz-site: install  ## the same as a static site in build/
-	@$(BIN)/kedro viz build
+	@$(BIN)/kedro viz build --include-previews
 
 bench: install  ## default strategy against random and the overhead of Kedro; figures into docs/benchmarks.md
 	@$(BIN)/python scripts/bench.py

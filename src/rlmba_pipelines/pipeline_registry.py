@@ -24,7 +24,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "ingest": ingest.create_pipeline(),
         "feature_extraction": feature_extraction.create_pipeline(),
         **{step: step_of_round(step, open_round) for step in STEPS},
-        **{stage_name(k): build_round(k) for k in range(max(rounds, open_round) + 1)},
+        **{stage_name(k): build_round(k) for k in range(rounds + 1)},
         "final": build_final(rounds),
         "report": build_report(rounds),
         "__default__": unroll(rounds),

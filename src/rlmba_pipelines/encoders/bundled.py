@@ -155,7 +155,7 @@ def _minilm(weights: Path, fingerprint: str, config: EncodersConfig) -> Encoder:
 class WhisperTiny:
     """Whisper's encoder by ctranslate2 on the CPU: mean and spread of its outputs over voiced frames.
 
-    A clip is padded with silence to the next fifth of a second and not to Whisper's 30 s, which would cost 12 to 60
+    A clip is padded with silence to the next half second and not to Whisper's 30 s, which would cost 12 to 60
     times as much. A frame of 20 ms is voiced when it lies within ``VOICED_DB`` of the loudest one.
     """
 
@@ -178,7 +178,7 @@ class WhisperTiny:
         spectra, voiced = [], []
         for wave in items:
             wave = wave[: self._max_samples]
-            n_frames = -(-max(len(wave), 1) * 5 // SAMPLE_RATE) * 20
+            n_frames = -(-max(len(wave), 1) * 2 // SAMPLE_RATE) * 50
             spectrum = log_mel(np.pad(wave, (0, n_frames * 160 - len(wave))), 80)
             spectra.append(spectrum)
             voiced.append(voiced_frames(spectrum, self.VOICED_DB))

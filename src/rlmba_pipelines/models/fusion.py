@@ -4,8 +4,8 @@ Concept  multimodal fusion with unimodal heads, the learner of every strategy (R
 Source   the abstract; the convex fusion f = sum_m w_m f_m is second-hand.
 Stated   modalities are fused under weights that follow their contribution.
 Chosen   LayerNorm, Linear, activation, Dropout a modality; K linear heads on each and on the fusion; masks for absent
-         modalities. The activation is the identity by default: on frozen features of emoji a GELU cost 3 to 4 points of
-         accuracy at 200 to 1,200 labels.
+         modalities. The activation is the identity by default: on frozen features of emoji a GELU cost 1 to 4 points of
+         accuracy at 200 to 1,200 labels, with a dropout of its own.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ class Current:
         return max(asked, self.experiment.rounds_done())
 
     def open_round(self) -> int:
-        """The round that the six named pipelines act on: the first that is not committed."""
-        return max(1, self.experiment.rounds_done() + 1)
+        """The round that the steps by name act on: the first that is not committed, as far as rounds are registered."""
+        return min(max(1, self.experiment.rounds_done() + 1), self.registered_rounds())
 
 
 current = Current()

@@ -9,8 +9,7 @@ import pandas as pd
 
 from rlmba_pipelines.config import RoundsConfig
 from rlmba_pipelines.learning.types import UserError
-
-MODALITIES = ("image", "text", "audio", "video")
+from rlmba_pipelines.sources.manifest import MODALITIES
 
 
 @dataclass(frozen=True)
