@@ -48,8 +48,9 @@ class ParameterHooks:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        raw = dict(context.config_loader["parameters"])
-        parameters = checked(raw)
+        raw = context.config_loader["parameters"]
+        context.config_loader["parameters"] = raw  # parsed once; Kedro would read the files again
+        parameters = checked(dict(raw))
         current.project_path = context.project_path
         current.experiment_name = parameters.experiment
         if current.rounds is None:

@@ -7,35 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from conftest import Project
-from rlmba_pipelines.config import Parameters
-from rlmba_pipelines.datasets import FeaturesDataset
-from rlmba_pipelines.labeling import SimulatedOracle
 from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.driver import committed_path
+from rlmba_pipelines.rounds.replay import task_of
 from rlmba_pipelines.simulation import simulate
-from rlmba_pipelines.simulation.round import Task
-
-
-def task_of(project: Project, experiment: str) -> tuple[Task, SimulatedOracle]:
-    """The task of a Kedro run, from what its ingest wrote and the parameters it remembers."""
-    data = project.path / "data"
-    primary = data / "03_primary" / experiment
-    asked = json.loads((primary / "request.json").read_text())["runtime_params"]["rounds"]
-    remembered = json.loads((primary / "parameters.json").read_text())
-    hidden = pd.read_parquet(primary / "hidden_labels.parquet")
-    task = Task(
-        FeaturesDataset(filepath=str(data / "04_feature" / experiment / "features")).load(),
-        pd.read_parquet(primary / "samples.parquet"),
-        pd.read_parquet(primary / "validation_labels.parquet"),
-        pd.read_parquet(primary / "test_labels.parquet"),
-        tuple(json.loads((primary / "setup.json").read_text())["classes"]),
-        Parameters(**{**remembered, "rounds": {**remembered["rounds"], **asked}}),
-    )
-    return task, SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(ids)])
 
 
 @pytest.mark.parametrize("strategy", ["herding", "badge", "random"])
@@ -59,7 +37,7 @@ def test_memory_and_kedro_choose_the_same_samples_and_measure_the_same(
         "--query-size",
         "8",
     )
-    task, oracle = task_of(project, "a")
+    task, oracle = task_of(Experiment.of(project.path, "a"))
     results = list(simulate(task, oracle.label))
     assert [r.batch["sample_id"].tolist() for r in results[:-1]] == project.selections("a", 2)
     experiment = Experiment.of(project.path, "a")

@@ -198,7 +198,7 @@ def _summary(experiment: Experiment, k: int, seconds: float) -> str:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Kedro tells every load and save; the driver tells rounds. Warnings and errors pass."""
-    loggers = {"kedro": logging.WARNING, "kedro_viz": logging.ERROR}
+    loggers = {"kedro": logging.WARNING, "kedro_viz": logging.ERROR, "rlmba_pipelines": logging.WARNING}
     before = {name: logging.getLogger(name).level for name in loggers}
     try:
         for name, level in loggers.items():

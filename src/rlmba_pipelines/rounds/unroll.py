@@ -1,9 +1,12 @@
 """A round is a namespace: one template, wired into ``round_01``, ``round_02``, … and measured once more in ``final``.
 
-One ``unroll`` feeds the registry and the driver, so what kedro-viz draws is what runs.
+One ``unroll`` feeds the registry and the driver, so what kedro-viz draws is what runs. Pipelines are immutable, so each
+is built once a process: Kedro asks for all of them before every run.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 from kedro.pipeline import Pipeline
 
@@ -32,11 +35,13 @@ def stage_name(round_idx: int) -> str:
     return f"round_{round_idx:02d}"
 
 
+@cache
 def prepare() -> Pipeline:
     """Ingest and frozen features, once an experiment."""
     return ingest.create_pipeline() + feature_extraction.create_pipeline()
 
 
+@cache
 def build_round(round_idx: int) -> Pipeline:
     """Round 0 buys the start batch; every later one learns from what was bought before and buys again."""
     if round_idx == 0:
@@ -52,17 +57,20 @@ def build_round(round_idx: int) -> Pipeline:
     return _stage(template, stage_name(round_idx), _carried_from(round_idx - 1))
 
 
+@cache
 def build_final(rounds: int) -> Pipeline:
     """What everything bought is worth: train and measure once more after the last round."""
     template = train_fusion.create_pipeline() + evaluate.create_pipeline()
     return _stage(template, FINAL, _carried_from(rounds))
 
 
+@cache
 def build_report(rounds: int) -> Pipeline:
     """The report over rounds 1 … ``rounds`` and the closing measurement."""
     return report.create_pipeline([stage_name(k) for k in range(rounds + 1)], FINAL)
 
 
+@cache
 def unroll(rounds: int) -> Pipeline:
     """The whole experiment as one graph."""
     drawn = range(max(0, rounds - DRAWN_ROUNDS) and rounds - DRAWN_ROUNDS + 1, rounds + 1)
@@ -70,6 +78,7 @@ def unroll(rounds: int) -> Pipeline:
     return Pipeline([prepare(), *stages, build_final(rounds), build_report(rounds)])
 
 
+@cache
 def step_of_round(step: str, round_idx: int) -> Pipeline:
     """One of the four ``STEPS`` of one round."""
     template = {

@@ -1,0 +1,40 @@
+"""A prepared experiment as a task in memory: for benchmarks, notebooks and the proof that both ways are one."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from rlmba_pipelines.config import Parameters
+from rlmba_pipelines.datasets import FeaturesDataset
+from rlmba_pipelines.labeling import SimulatedOracle
+from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.rounds.commits import PREPARED, Experiment
+from rlmba_pipelines.simulation.round import Task
+
+
+def task_of(experiment: Experiment) -> tuple[Task, SimulatedOracle]:
+    """What ingest and feature extraction of ``experiment`` made, with the parameters it was asked for.
+
+    Raises:
+        UserError: the experiment is not prepared, or people answer it, so that no label is known in advance.
+    """
+    if not experiment.is_done(PREPARED):
+        raise UserError(f"Experiment {experiment.name!r} has no samples yet; run 'kedro rounds run' first.")
+    setup = json.loads((experiment.folder / "setup.json").read_text())
+    if setup["annotator"] != "simulated":
+        raise UserError(f"Experiment {experiment.name!r} is labeled by people; only simulated ones can be replayed.")
+    shaping = json.loads(experiment.parameters_path.read_text())
+    asked = json.loads(experiment.request_path.read_text())["runtime_params"].get("rounds", {})
+    hidden = pd.read_parquet(experiment.folder / "hidden_labels.parquet")
+    features = experiment.folder.parents[1] / "04_feature" / experiment.name / "features"
+    task = Task(
+        FeaturesDataset(filepath=str(features)).load(),
+        pd.read_parquet(experiment.folder / "samples.parquet"),
+        pd.read_parquet(experiment.folder / "validation_labels.parquet"),
+        pd.read_parquet(experiment.folder / "test_labels.parquet"),
+        tuple(setup["classes"]),
+        Parameters(**{**shaping, "rounds": {**shaping["rounds"], **asked}}),
+    )
+    return task, SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(ids)])
