@@ -48,9 +48,7 @@ class ParameterHooks:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        raw = context.config_loader["parameters"]
-        context.config_loader["parameters"] = raw  # parsed once; Kedro would read the files again
-        parameters = checked(dict(raw))
+        parameters = checked(dict(context.config_loader["parameters"]))
         current.project_path = context.project_path
         current.experiment_name = parameters.experiment
         if current.rounds is None:

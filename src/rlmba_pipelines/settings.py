@@ -2,6 +2,7 @@
 
 import warnings
 
+from rlmba_pipelines.config_loader import RememberingConfigLoader
 from rlmba_pipelines.hooks import ParameterHooks, RoundHooks
 
 # Kedro's own: names in a namespace hold a dot by design, and its resolvers await a newer omegaconf
@@ -12,6 +13,7 @@ warnings.filterwarnings("ignore", message="Accessing the 'model_fields' attribut
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 HOOKS = (ParameterHooks(), RoundHooks())
 
+CONFIG_LOADER_CLASS = RememberingConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
