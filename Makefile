@@ -32,6 +32,7 @@ imports: install
 	@$(BIN)/lint-imports --no-cache 2>&1 | tail -n 12
 
 test-gpu: install  ## the loop on CUDA, checked against the CPU
+	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "No CUDA device can be used here; run this on a machine that has one."; exit 2; }
 	@$(BIN)/python -m pytest -m gpu
 
 viz: install  ## the lineage of all rounds in the browser (kedro-viz, http://127.0.0.1:4141)

@@ -151,9 +151,10 @@ def page(found: dict) -> str:
         lines += [
             "## Accuracy per label, committed emoji data",
             "",
-            f"67 classes, pool of 4,021, start 200, five rounds of 200, seeds {REPORTED_SEEDS[0]}–{REPORTED_SEEDS[-1]} (tuning "
-            "used other seeds), the same learner and start batch for every strategy. Area under the learning curve on the test "
-            "split in points of accuracy; difference to random paired over seeds, 95 % interval (paired t).",
+            "67 classes, pool of 4,021, start 200, five rounds of 200, seeds "
+            f"{REPORTED_SEEDS[0]}–{REPORTED_SEEDS[-1]} (tuning used other seeds), the same learner and start batch for "
+            "every strategy. Area under the learning curve on the test split in points of accuracy; difference to "
+            "random paired over seeds, 95 % interval (paired t).",
             "",
             "| strategy | area | minus random | 95 % interval | p | final accuracy |",
             "|---|---|---|---|---|---|",
@@ -171,9 +172,9 @@ def page(found: dict) -> str:
         lines += [
             "## What Kedro costs",
             "",
-            f"A round under Kedro, with lineage, checksums and fsynced writes, takes {cost['kedro']:.2f} s; the same round in "
-            f"memory {cost['memory']:.2f} s: {100 * cost['overhead']:.0f} % of a round is overhead (medians, alternating in "
-            "one process, one thread).",
+            f"A round under Kedro, with lineage, checksums and fsynced writes, takes {cost['kedro']:.2f} s; the same "
+            f"round in memory {cost['memory']:.2f} s: {100 * cost['overhead']:.0f} % of a round is overhead (medians, "
+            "alternating in one process, one thread).",
             "",
         ]
     return "\n".join(lines)

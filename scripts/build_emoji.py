@@ -246,9 +246,11 @@ def choose_splits(drawings: Iterable[Drawing]) -> dict[str, list[Drawing]]:
 
 def render(art: str | bytes) -> bytes:
     """Draw on white, in a square, as lossy WebP."""
-    if isinstance(art, str):
-        art = resvg_py.svg_to_bytes(svg_string=art, width=2 * IMAGE_SIDE, skip_system_fonts=True)
-    picture = Image.open(io.BytesIO(art)).convert("RGBA")
+    if isinstance(art, bytes):
+        png = art
+    else:
+        png = bytes(resvg_py.svg_to_bytes(svg_string=art, width=2 * IMAGE_SIDE, skip_system_fonts=True))
+    picture = Image.open(io.BytesIO(png)).convert("RGBA")
     picture.thumbnail((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)
     canvas = Image.new("RGBA", (IMAGE_SIDE, IMAGE_SIDE), "white")
     canvas.alpha_composite(picture, ((IMAGE_SIDE - picture.width) // 2, (IMAGE_SIDE - picture.height) // 2))

@@ -41,7 +41,7 @@ class IngestConfig(_Block):
 
 
 class EncodersConfig(_Block):
-    """One key a modality: ``auto``, ``bundled:<name>``, ``tiny``, ``path:<folder>``, ``hub:<name>``, ``torchvision:``."""
+    """One key a modality: ``auto``, ``tiny``, or ``bundled:``, ``path:``, ``hub:``, ``torchvision:`` and a name."""
 
     image: str = "auto"
     text: str = "auto"

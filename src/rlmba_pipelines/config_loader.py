@@ -21,7 +21,7 @@ class RememberingConfigLoader(OmegaConfigLoader):
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         if key == "globals" or key in self.data:
-            return super().__getitem__(key)  # type: ignore[no-any-return]
+            return super().__getitem__(key)
         scope = (
             str(self.conf_source),
             str(self.env),

@@ -69,6 +69,9 @@ def test_a_finished_run_goes_on_where_it_was_and_adds_only_what_is_new(
     assert "round_01" not in output
     assert "round_02" in output
     assert project.selections("a", 2) == project.selections("b", 2)
+    assert "all 2 rounds are done already" in project.ok(
+        "rounds", "run", "--manifest", manifest, "--experiment", "b", *SMALL
+    )
 
 
 def test_kedro_run_does_the_whole_experiment_and_buys_what_the_driver_buys(

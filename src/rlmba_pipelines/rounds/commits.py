@@ -57,14 +57,17 @@ class Experiment:
     def ledger_path(self) -> Path:
         return self.folder / "ledger.sqlite"
 
+    def commit_path(self, stage: str) -> Path:
+        return self.folder / "commits" / f"{stage}.json"
+
     def commit(self, stage: str) -> Commit | None:
         """The commit of a stage, or None while there is none."""
-        path = self.folder / "commits" / f"{stage}.json"
+        path = self.commit_path(stage)
         return Commit(**json.loads(path.read_text())) if path.exists() else None
 
     def write_commit(self, commit: Commit) -> None:
         """Make a stage true, in one rename."""
-        with replacing(self.folder / "commits" / f"{commit.stage}.json") as temporary:
+        with replacing(self.commit_path(commit.stage)) as temporary:
             temporary.write_text(json.dumps(asdict(commit), indent=1, sort_keys=True))
 
     def is_done(self, stage: str) -> bool:

@@ -21,7 +21,7 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment
 from rlmba_pipelines.rounds.current import DEFAULT_ROUNDS, current
 from rlmba_pipelines.rounds.lock import locked
-from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, START, stage_name
+from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, REPORT, START, stage_name
 
 Say = Callable[[str], None]
 
@@ -90,11 +90,23 @@ def run_rounds(request: Request, say: Say) -> Outcome:
         done = experiment.rounds_done()
         if done < 1:
             return Outcome(experiment, None, None, stopped)
-        run(FINAL, rounds=done)
-        say(_measured(experiment, FINAL, "after the last round"))
-        say("writing the report …")
-        run("report", rounds=done)
+        if is_reported(experiment):
+            say(f"all {done} rounds are done already")
+        else:
+            run(FINAL, rounds=done)
+            say(_measured(experiment, FINAL, "after the last round"))
+            say("writing the report …")
+            run(REPORT, rounds=done)
     return Outcome(experiment, report_path(experiment), None, stopped)
+
+
+def is_reported(experiment: Experiment) -> bool:
+    """Whether the closing measurement and the report are newer than the last round."""
+    last, final = experiment.commit(stage_name(experiment.rounds_done())), experiment.commit(FINAL)
+    report = report_path(experiment)
+    if last is None or final is None or final.run_id < last.run_id or not report.exists():
+        return False
+    return report.stat().st_mtime >= experiment.commit_path(FINAL).stat().st_mtime
 
 
 def remember_request(experiment: Experiment, request: Request) -> None:
