@@ -106,10 +106,9 @@ def test_contributions_share_out_the_accuracy_gained_over_the_majority_class():
     right, wrong = np.array([[0.9, 0.1], [0.1, 0.9]]), np.array([[0.9, 0.1], [0.9, 0.1]])
     labels = Labels(np.array(["s0", "s1"]), np.array([0, 1]), ("a", "b"))
 
-    def predict(subset: frozenset[str]) -> Predictions:
-        p_NC = right if "image" in subset else wrong
-        return predictions_of(p_NC, np.stack([p_NC, p_NC], axis=1), np.ones((2, 2), dtype=bool))
+    def probabilities_of(subset: frozenset[str]) -> np.ndarray:
+        return right if "image" in subset else wrong
 
-    assert contributions(predict, labels, ("image", "text")) == {
+    assert contributions(probabilities_of, labels, ("image", "text")) == {
         "shapley_image": 0.5, "shapley_text": 0.0, "imbalance": 1.0
     }

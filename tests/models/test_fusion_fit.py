@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from rlmba_pipelines.config import FusionConfig
 from rlmba_pipelines.learning.types import Features, Labels, UserError
 from rlmba_pipelines.models.adamw import AdamW
-from rlmba_pipelines.models.fit import FusionState, fit_fusion, predict_fusion, torch_threads
+from rlmba_pipelines.models.fit import FusionState, fit_fusion, predict_fusion, predict_subset, torch_threads
 from rlmba_pipelines.models.fusion import FusionNetwork
 
 SMALL = FusionConfig(width=16, min_steps=40, dropout=0.2, predict_batch_size=64, device="cpu")
@@ -268,3 +268,16 @@ def test_adamw_takes_the_steps_of_torch():
         other.step()
         other.zero_grad()
     assert_allclose(ours.detach(), theirs.detach(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "loss"), [("concat", "cross_entropy"), ("gated", "cross_entropy"), ("convex", "edl")]
+)
+def test_the_short_way_to_a_subset_gives_the_bits_of_the_long_one(fusion, loss):
+    features, labels = make_task(missing=0.2)
+    config = SMALL.model_copy(update={"fusion": fusion, "loss": loss, "predict_batch_size": 100})
+    state = fit_fusion(features, labels, config, seed=1)
+    names = state.modalities
+    for subset in (frozenset(), frozenset(names[:1]), frozenset(names[1:]), frozenset(names)):
+        long = predict_fusion(state, features, config, only=subset).probabilities_NC
+        assert_array_equal(predict_subset(state, features, config, subset), long)

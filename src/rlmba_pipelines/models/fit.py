@@ -225,8 +225,38 @@ def _predict(
     )
 
 
+def predict_subset(
+    state: FusionState, features: Features, config: FusionConfig, only: frozenset[str]
+) -> np.ndarray:
+    """The fused prediction with only some modalities seen: ``predict_fusion(..., only=only)`` without all the rest.
+
+    Returns:
+        float64[N, C]; what ``predict_fusion`` calls ``probabilities_NC``.
+    """
+    with torch_threads(config.threads), torch.inference_mode():
+        device = _device(config.device)
+        network = _network(state).to(device)
+        blocks, present_MN = _tensors(features, device)
+        seen_M = torch.tensor([float(name in only) for name in state.modalities], device=device)
+        present_MN = present_MN * seen_M[:, None]
+        parts = []
+        for start in range(0, len(features), config.predict_batch_size):
+            batch = slice(start, start + config.predict_batch_size)
+            present = present_MN[:, batch]
+            n = present.shape[1]
+            missing = config.predict_batch_size - n
+            padded = [functional.pad(block[batch], (0, 0, 0, missing))[None] for block in blocks]
+            mask = functional.pad(present, (0, missing))[:, None]
+            logits = network.fused_logits(network.fuse(network.embed(padded) * mask[..., None], mask))
+            parts.append(_opinions(logits[None, :, :n], present, state)["probabilities_NC"].cpu().numpy())
+    return np.concatenate(parts)
+
+
 def _opinions(logits: Tensor, present: Tensor, state: FusionState) -> dict[str, Tensor]:
-    """Probabilities (and, of an evidential model, evidence) of B samples, from logits float32[M + 1, K, B, C]."""
+    """Probabilities (and, of an evidential model, evidence) of B samples, from logits float32[M + 1, K, B, C].
+
+    Without the planes of single modalities, float32[1, K, B, C], only what is fused is found.
+    """
     logits = logits.double()
     if state.loss == "edl":
         evidence = functional.softplus(logits)
@@ -236,7 +266,7 @@ def _opinions(logits: Tensor, present: Tensor, state: FusionState) -> dict[str, 
     else:
         draws = logits.softmax(-1)
         means = draws.mean(1)
-    absent, nothing = present == 0, (present == 0).all(0)
+    nothing, absent = (present == 0).all(0), present[: len(logits) - 1] == 0
     frequency = torch.from_numpy(state.tensors[FREQUENCY]).to(means)
     draws[:-1].masked_fill_(absent[:, None, :, None], 1 / len(state.classes))
     means[:-1].masked_fill_(absent[..., None], 1 / len(state.classes))

@@ -103,14 +103,19 @@ class FusionNetwork(nn.Module):
             keep: float32[M, J, B, W], dropout mask scaled to mean 1; None when predicting.
             fused_present: float32[M, J, B], what the fused head may see (modality dropout); None = ``present``.
         """
-        hidden = self.trunk_bias + torch.stack([x @ trunk for x, trunk in zip(blocks, self.trunks, strict=True)])
-        if self.activation == "gelu":
-            hidden = functional.gelu(hidden)
-        features = hidden * (present[..., None] if keep is None else keep * present[..., None])
+        features = self.embed(blocks) * (present[..., None] if keep is None else keep * present[..., None])
         embedding = self.fuse(features, present if fused_present is None else fused_present)
         unimodal = features @ self.head_weight + self.head_bias
-        fused = embedding @ self.fused_weight + self.fused_bias
-        return Heads(torch.cat([unimodal, fused[None]]), features, embedding)
+        return Heads(torch.cat([unimodal, self.fused_logits(embedding)[None]]), features, embedding)
+
+    def embed(self, blocks: Sequence[Tensor]) -> Tensor:
+        """f_m of every modality before any mask, float32[M, J, B, W]."""
+        hidden = self.trunk_bias + torch.stack([x @ trunk for x, trunk in zip(blocks, self.trunks, strict=True)])
+        return functional.gelu(hidden) if self.activation == "gelu" else hidden
+
+    def fused_logits(self, embedding: Tensor) -> Tensor:
+        """Logits float32[K, B, C] of the fused heads, from float32[J, B, E]."""
+        return embedding @ self.fused_weight + self.fused_bias
 
     def fuse(self, features: Tensor, present: Tensor) -> Tensor:
         """Fused representation float32[J, B, E] of features float32[M, J, B, W] under a mask float32[M, J, B]."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ from rlmba_pipelines.learning.types import (
     Terms,
     rows_of,
 )
-from rlmba_pipelines.models.fit import FusionState, fit_fusion, predict_fusion
+from rlmba_pipelines.models.fit import FusionState, fit_fusion, predict_fusion, predict_subset
 from rlmba_pipelines.simulation.tables import (
     TRAINING,
     VALIDATION,
@@ -92,14 +93,10 @@ def measure_on(model: FusionState, features: Features, held: pd.DataFrame, fusio
     if not len(held_labels):
         return {}
     held_features = features.take(held_labels.sample_ids)
-
-    def predict_subset(modalities: frozenset[str]) -> Predictions:
-        return predict_fusion(model, held_features, fusion, only=modalities)
-
     found = measure(predict_fusion(model, held_features, fusion), held_labels)
     return {
         **found,
-        **contributions(predict_subset, held_labels, features.modalities),
+        **contributions(partial(predict_subset, model, held_features, fusion), held_labels, features.modalities),
         "n_classes": len(model.classes),
         "n": len(held_labels),
         "n_correct": round(found["accuracy"] * len(held_labels)),
@@ -117,9 +114,12 @@ def adapt(
     """AMCB and the policy look at validation: new modality weights, the next action, and whether to stop."""
     if not validation:
         return state
-    measured = "accuracy" if balance.prior == "published" else "shapley"
+    if balance.prior == "published":  # a modality that no validation sample has is as good as guessing
+        contribution = [validation.get(f"accuracy_{name}", 1 / validation["n_classes"]) for name in modalities]
+    else:
+        contribution = [validation[f"shapley_{name}"] for name in modalities]
     weights_M = modality_weights(
-        np.array([validation[f"{measured}_{name}"] for name in modalities]),
+        np.array(contribution),
         prior=balance.prior,
         previous_M=state.weights_M,
         temperature=balance.temperature,

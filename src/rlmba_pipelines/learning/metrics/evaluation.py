@@ -50,13 +50,14 @@ def measure(predictions: Predictions, labels: Labels) -> dict[str, float]:
 
 
 def contributions(
-    predict_subset: Callable[[frozenset[str]], Predictions], labels: Labels, modalities: tuple[str, ...]
+    probabilities_of: Callable[[frozenset[str]], np.ndarray], labels: Labels, modalities: tuple[str, ...]
 ) -> dict[str, float]:
     """Shapley value of each modality in the fused accuracy, and their ``imbalance``.
 
     Args:
-        predict_subset: predictions of at least the labeled samples with only these modalities seen; for the empty set
-            (and samples with nothing left) the class frequencies: ``v(none)`` is the accuracy of the majority class.
+        probabilities_of: float64[N, C], the fused prediction of the labeled samples, in their order, with only these
+            modalities seen; for the empty set (and samples with nothing left) the class frequencies: ``v(none)`` is the
+            accuracy of the majority class.
         labels: the truth, of the validation split when it steers weights.
 
     Returns:
@@ -64,7 +65,7 @@ def contributions(
     """
 
     def worth(subset: frozenset[str]) -> float:
-        return accuracy(predict_subset(subset).take(labels.sample_ids).probabilities_NC, labels.y)
+        return accuracy(probabilities_of(subset), labels.y)
 
     phi_M = shapley(worth, modalities)
     return {**{f"shapley_{name}": float(phi) for name, phi in zip(modalities, phi_M, strict=True)},
