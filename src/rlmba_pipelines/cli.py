@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
 import os
 import re
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from rlmba_pipelines.rounds.driver import (
     run_rounds,
     stop_reason,
 )
+from rlmba_pipelines.rounds.parameters import asked_for
 from rlmba_pipelines.rounds.people import import_answers, open_batch
 from rlmba_pipelines.rounds.unroll import FINAL, stage_name
 
@@ -139,7 +139,14 @@ def _request(project_path: Path, options: dict[str, Any]) -> Request:
     if options["manifest"] is not None:
         overrides["manifest"] = str(options["manifest"].resolve())
     overrides["experiment"] = options["experiment"] or _name_of(options)
-    return Request(project_path, options["env"], overrides, options["first"], options["last"])
+    before = Experiment.of(project_path, overrides["experiment"]).request()
+    runtime_params = _merged(before["runtime_params"], overrides)  # going on needs nothing but the experiment's name
+    return Request(project_path, options["env"] or before["env"], runtime_params, options["first"], options["last"])
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    both = {key: _merged(old[key], new[key]) for key in old.keys() & new.keys() if isinstance(new[key], dict)}
+    return {**old, **new, **both}
 
 
 def _name_of(options: dict[str, Any]) -> str:
@@ -185,6 +192,7 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
     if done < 0 and open_batch(found) is None:
         click.echo(f"experiment {found.name!r}: nothing is done yet; start with 'kedro rounds run'.")
         return
+    flag = "" if found.name == "main" else f" --experiment {found.name}"
     click.echo(f"experiment {found.name!r}: {max(done, 0)} rounds done after the start batch")
     for stage in [*(stage_name(k) for k in range(1, done + 1)), FINAL]:
         metrics = measured(found, stage)
@@ -197,12 +205,12 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
     if opened:
         click.echo(
             f"next: round {opened.round_idx} waits for labels ({opened.n_answered}/{len(opened.batch)} answered); "
-            f"fill in {_short(opened.csv)}, then 'kedro rounds import FILE'."
+            f"fill in {_short(opened.csv)}, then 'kedro rounds import FILE{flag}'."
         )
-    elif stop_reason(found):
-        click.echo(f"stopped: {stop_reason(found)}")
+    elif reason := stop_reason(found, asked_for(found).rounds):
+        click.echo(f"stopped: {reason}")
     else:
-        click.echo(f"next: round {done + 1} ('kedro rounds run --rounds {done + 1}' or more)")
+        click.echo(f"next: round {done + 1} ('kedro rounds run --rounds {done + 1}{flag}' or more)")
     if report_path(found).exists():
         click.echo(f"report: {_short(report_path(found))}")
 
@@ -215,8 +223,7 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
 def import_command(metadata: ProjectMetadata, /, files: tuple[Path, ...], experiment: str | None) -> None:
     """Take the answers of people, and go on when a batch is complete."""
     found = Experiment.of(metadata.project_path, experiment or "main")
-    classes = _read(found, found.parameters_path)["rounds"]["classes"]
-    new, rejected = import_answers(found, files, tuple(classes))
+    new, rejected = import_answers(found, files, asked_for(found).rounds.classes)
     for line in rejected:
         click.secho(f"not taken: {line}", fg="yellow")
     opened = open_batch(found)
@@ -224,12 +231,5 @@ def import_command(metadata: ProjectMetadata, /, files: tuple[Path, ...], experi
     click.echo(f"{new} new answers taken, {len(rejected)} rows not taken, {n_open} samples still open.")
     if n_open:
         return
-    request = _read(found, found.request_path)
+    request = found.request()
     _tell(run_rounds(Request(metadata.project_path, request["env"], request["runtime_params"]), click.echo))
-
-
-def _read(experiment: Experiment, path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise UserError(f"There is no experiment {experiment.name!r} yet; start it with 'kedro rounds run'.")
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found

@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack
-from difflib import get_close_matches
 from typing import Any
 
-import torch
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.io.core import Version
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
-from pydantic import ValidationError
 
-from rlmba_pipelines.config import BLOCK_FILES, Parameters
 from rlmba_pipelines.datasets.atomic import AtomicFile
-from rlmba_pipelines.learning.acquisition import check_options
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import ASKED, DONE, PREPARED, Commit, Experiment, digest_of
 from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.lock import locked
-from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, REPORT, build_final, build_round, prepare
+from rlmba_pipelines.rounds.parameters import checked, shaping
+from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, REPORT, START, build_final, build_round, prepare
 
-# what may change from one call to the next without changing what a committed round holds
-FREE_PARAMETERS: dict[str, set[str] | None] = {
-    "rounds": {"rounds", "query_size", "budget", "target_accuracy", "plateau", "reference"},
-    "ingest": {"workers"},
-    "encoders": {"workers", "device"},
-    "fusion": {"device"},
-    "report": None,
-}
 # the nodes after which a stage is done; of a round: buy_labels and close_round
 CLOSING = {
     PREPARED: {"reduce_samples"},
@@ -53,54 +40,6 @@ class ParameterHooks:
         current.experiment_name = parameters.experiment
         if current.rounds is None:
             current.rounds = parameters.rounds.rounds
-
-
-def checked(raw: dict[str, Any]) -> Parameters:
-    """All parameters, typed.
-
-    Raises:
-        UserError: names the key, what is wrong and the file to look into.
-    """
-    try:
-        parameters = Parameters(**raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = [str(part) for part in first["loc"]]
-        key = ".".join(path)
-        file = f"conf/base/parameters_{BLOCK_FILES[path[0]]}.yml" if len(path) > 1 else "conf/base"
-        if first["type"] == "extra_forbidden":
-            near = get_close_matches(path[-1], _known_keys(path[:-1]), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_known_keys(path[:-1]))}."
-            raise UserError(f"{key} is not a parameter; {hint} ({file})") from None
-        raise UserError(f"{key} = {first['input']!r}: {first['msg']} ({file})") from None
-    check_options(parameters.rounds.strategy, parameters.rounds.strategy_options)
-    if parameters.rounds.reference:
-        check_options(parameters.rounds.reference, {})
-    for block in ("encoders", "fusion"):
-        if getattr(parameters, block).device == "cuda" and not torch.cuda.is_available():
-            raise UserError(f"{block}.device is 'cuda', but no CUDA device can be used here; use --device auto or cpu.")
-    return parameters
-
-
-def _known_keys(path: Iterable[str]) -> list[str]:
-    model: Any = Parameters
-    for part in path:
-        field = model.model_fields.get(part)
-        model = getattr(field, "annotation", None)
-        if not hasattr(model, "model_fields"):
-            return []
-    return list(model.model_fields)
-
-
-def shaping(parameters: Parameters) -> dict[str, Any]:
-    """The parameters that shape the data of a round, as JSON."""
-    found = parameters.model_dump(mode="json")
-    for block, keys in FREE_PARAMETERS.items():
-        if keys is None:
-            found.pop(block)
-        else:
-            found[block] = {key: value for key, value in found[block].items() if key not in keys}
-    return found
 
 
 class RoundHooks:
@@ -212,7 +151,7 @@ def refuse_committed(experiment: Experiment, nodes_by_stage: dict[str, set[str]]
         if commit is None or stage in {FINAL, REPORT}:
             continue
         if stage == PREPARED:
-            if experiment.rounds_done() >= 0:
+            if experiment.commit(START) is not None:
                 raise UserError(
                     f"Experiment {experiment.name!r} has rounds already, so its samples stay as they are; "
                     "go on with 'kedro rounds run', or start anew with --params experiment=NAME."

@@ -150,6 +150,33 @@ def test_a_stop_rule_ends_buying_and_says_so(
         assert len(ledger.rows()) == (22 if option == "--budget" else bought)
 
 
+def test_the_command_that_a_run_prints_for_more_rounds_needs_the_name_alone(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    manifest = str(media())
+    project.ok("rounds", "run", "--manifest", manifest, "--experiment", "a", "--strategy", "margin", *SMALL)
+    output = project.ok("rounds", "run", "--rounds", "3", "--experiment", "a")
+    assert "round_03" in output
+    assert [len(p) for p in project.selections("a", 3)] == [12, 8, 8, 8]
+
+
+def test_a_run_that_a_budget_stopped_goes_on_when_the_budget_is_raised(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    manifest = str(media())
+    stopped = project.ok("rounds", "run", "--manifest", manifest, "--experiment", "a", *SMALL, "--budget", "44")
+    assert "the budget of 44 labels is spent" in stopped
+    project.ok("rounds", "run", "--experiment", "a", "--budget", "60")
+    assert [len(p) for p in project.selections("a", 2)] == [12, 8, 8]
+
+
+def test_the_number_of_rounds_in_the_configuration_is_obeyed(project: Project, media: Callable[..., Path]) -> None:
+    (project.path / "conf/local/parameters_rounds.yml").write_text("rounds: {rounds: 1, start_size: 12, query_size: 8}")
+    project.ok("rounds", "run", "--manifest", str(media()), "--experiment", "a")
+    assert not (project.path / "data/03_primary/a/commits/round_02.json").exists()
+    assert (project.path / "data/03_primary/a/commits/round_01.json").exists()
+
+
 def test_a_second_runner_is_told_who_holds_the_experiment(project: Project, media: Callable[..., Path]) -> None:
     import subprocess
     import sys

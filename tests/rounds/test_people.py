@@ -96,6 +96,18 @@ def test_labels_that_a_manifest_already_has_are_the_start_and_cost_nothing(
     assert labels.loc[labels["annotator"] == "manifest", "cost"].sum() == 0
 
 
+def test_enough_given_labels_still_leave_a_fair_sample_to_be_labeled(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    manifest = media(100, labeled=True, split=False)
+    table = pd.read_csv(manifest, dtype=str)
+    table.loc[60:, "label"] = ""
+    table.to_csv(manifest, index=False)
+    project.ok("rounds", "run", "--manifest", str(manifest), *OPTIONS)
+    sheet = pd.read_csv(_sheet(project, "round_00"), dtype=str)
+    assert sheet["purpose"].tolist() == ["validation"] * 4  # a fifth of a start batch of 20
+
+
 def test_answers_come_back_as_json_lines_and_what_was_not_asked_is_not_taken(
     project: Project, media: Callable[..., Path]
 ) -> None:

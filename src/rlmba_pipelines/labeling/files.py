@@ -90,7 +90,7 @@ def _read_rows(path: Path) -> pd.DataFrame:
             frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
             frame["row"] = range(2, len(frame) + 2)
         elif path.suffix in {".jsonl", ".ndjson"}:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
             records = [{**json.loads(line), "row": n} for n, line in enumerate(lines, 1) if line.strip()]
             frame = pd.DataFrame(records, columns=["row", "sample_id", "label"])
         else:

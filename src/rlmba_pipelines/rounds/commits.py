@@ -90,6 +90,13 @@ class Experiment:
     def parameters_path(self) -> Path:
         return self.folder / "parameters.json"
 
+    def request(self) -> dict[str, Any]:
+        """What was asked for last: ``env`` and ``runtime_params``; just the name where only Kedro itself was asked."""
+        if not self.request_path.exists():
+            return {"env": None, "runtime_params": {"experiment": self.name}}
+        found: dict[str, Any] = json.loads(self.request_path.read_text())
+        return found
+
     def remember_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Keep what the experiment was started with; done with the first commit: a failed start binds nobody."""
         if not self.parameters_path.exists():

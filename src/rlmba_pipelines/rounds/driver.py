@@ -15,13 +15,17 @@ import pandas as pd
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroServiceSession
 
+from rlmba_pipelines.config import Parameters, RoundsConfig
 from rlmba_pipelines.datasets.atomic import replacing
 from rlmba_pipelines.labeling import WaitingForLabels
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment
-from rlmba_pipelines.rounds.current import DEFAULT_ROUNDS, current
+from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.lock import locked
+from rlmba_pipelines.rounds.parameters import checked, shaping
 from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, REPORT, START, stage_name
+from rlmba_pipelines.simulation.steps import stopped_because
+from rlmba_pipelines.simulation.tables import spent
 
 Say = Callable[[str], None]
 
@@ -59,6 +63,11 @@ class Runner:
         self._request = request
         self._session = KedroServiceSession.create(project_path=request.project_path, env=request.env)
 
+    def parameters(self) -> Parameters:
+        """What this request comes to, checked."""
+        context = self._session.load_context(runtime_params=dict(self._request.runtime_params))
+        return checked(dict(context.config_loader["parameters"]))
+
     def __call__(self, *names: str, rounds: int, nodes: list[str] | None = None) -> None:
         current.rounds = rounds
         pipelines.configure("rlmba_pipelines.pipeline_registry")
@@ -76,15 +85,17 @@ def run_rounds(request: Request, say: Say) -> Outcome:
     current.project_path = request.project_path
     current.experiment_name = str(request.runtime_params.get("experiment", "main"))
     experiment = current.experiment
-    rounds = last_round(request)
     with locked(experiment.folder), quiet():
         run = Runner(request)
+        parameters = run.parameters()
+        experiment.check_parameters(shaping(parameters))
         remember_request(experiment, request)
+        rounds = request.last if request.last is not None else parameters.rounds.rounds
         if not experiment.is_done(PREPARED):
             say("reading and encoding the samples …")
             run(*PREPARATION, rounds=rounds)
         try:
-            stopped = _run_open_rounds(request, experiment, run, rounds, say)
+            stopped = _run_open_rounds(request, experiment, run, rounds, parameters.rounds, say)
         except WaitingForLabels as waiting:
             return Outcome(experiment, None, waiting, None)
         done = experiment.rounds_done()
@@ -115,14 +126,9 @@ def remember_request(experiment: Experiment, request: Request) -> None:
         temporary.write_text(json.dumps({"env": request.env, "runtime_params": request.runtime_params}, indent=1))
 
 
-def last_round(request: Request) -> int:
-    """The number of the last round to run."""
-    if request.last is not None:
-        return request.last
-    return int(request.runtime_params.get("rounds", {}).get("rounds") or current.rounds or DEFAULT_ROUNDS)
-
-
-def _run_open_rounds(request: Request, experiment: Experiment, run: Runner, rounds: int, say: Say) -> str | None:
+def _run_open_rounds(
+    request: Request, experiment: Experiment, run: Runner, rounds: int, rules: RoundsConfig, say: Say
+) -> str | None:
     first = experiment.rounds_done() + 1
     if request.first is not None and request.first != first:
         raise UserError(
@@ -130,7 +136,7 @@ def _run_open_rounds(request: Request, experiment: Experiment, run: Runner, roun
             f"{first}; leave --first away, or give --first {first}."
         )
     for k in range(first, rounds + 1):
-        reason = stop_reason(experiment)
+        reason = stop_reason(experiment, rules)
         if reason:
             say(f"stopped before round {k}: {reason}")
             return reason
@@ -139,14 +145,18 @@ def _run_open_rounds(request: Request, experiment: Experiment, run: Runner, roun
         waiting = commit is not None and commit.state == ASKED
         run(stage, rounds=rounds, nodes=[f"{stage}.buy_labels", f"{stage}.close_round"] if waiting else None)
         say(_summary(experiment, k, time.perf_counter() - started))
-    return stop_reason(experiment)
+    return stop_reason(experiment, rules)
 
 
-def stop_reason(experiment: Experiment) -> str | None:
-    """Why the last committed round said that nothing more is to be bought; None while the run goes on."""
+def stop_reason(experiment: Experiment, rounds: RoundsConfig) -> str | None:
+    """Why nothing more is to be bought after the last committed round under these rules; None while the run goes on."""
     done = experiment.rounds_done()
-    state = read_json(experiment, stage_name(done), "07_model_output", "round_state_next") if done >= 0 else None
-    return state["stopped"] if state else None
+    if done < 1:
+        return None
+    state = read_json(experiment, stage_name(done), "07_model_output", "round_state_next") or {}
+    labels = pd.read_parquet(committed_path(experiment, stage_name(done), "03_primary", "labels_next.parquet"))
+    setup = json.loads((experiment.folder / "setup.json").read_text())
+    return stopped_because(state["accuracies"], spent(labels, setup["n_validation"]), rounds)
 
 
 def committed_path(experiment: Experiment, stage: str, layer: str, file: str) -> Path:

@@ -6,11 +6,11 @@ import json
 
 import pandas as pd
 
-from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.datasets import FeaturesDataset
 from rlmba_pipelines.labeling import SimulatedOracle
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment
+from rlmba_pipelines.rounds.parameters import asked_for
 from rlmba_pipelines.simulation.round import Task
 
 
@@ -25,8 +25,6 @@ def task_of(experiment: Experiment) -> tuple[Task, SimulatedOracle]:
     setup = json.loads((experiment.folder / "setup.json").read_text())
     if setup["annotator"] != "simulated":
         raise UserError(f"Experiment {experiment.name!r} is labeled by people; only simulated ones can be replayed.")
-    shaping = json.loads(experiment.parameters_path.read_text())
-    asked = json.loads(experiment.request_path.read_text())["runtime_params"].get("rounds", {})
     hidden = pd.read_parquet(experiment.folder / "hidden_labels.parquet")
     features = experiment.folder.parents[1] / "04_feature" / experiment.name / "features"
     task = Task(
@@ -35,6 +33,6 @@ def task_of(experiment: Experiment) -> tuple[Task, SimulatedOracle]:
         pd.read_parquet(experiment.folder / "validation_labels.parquet"),
         pd.read_parquet(experiment.folder / "test_labels.parquet"),
         tuple(setup["classes"]),
-        Parameters(**{**shaping, "rounds": {**shaping["rounds"], **asked}}),
+        asked_for(experiment),
     )
     return task, SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(ids)])

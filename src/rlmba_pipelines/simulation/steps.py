@@ -140,16 +140,25 @@ def adapt(
         weights_M=weights_M,
         action=policy_from_dict(state.policy).act(seen, state.rng("policy")),
         accuracies=accuracies,
-        stopped=state.stopped
-        or stop_reason(
-            accuracies,
+        stopped=stopped_because(accuracies, labels_spent, rounds),
+    )
+
+
+def stopped_because(accuracies: Sequence[float], labels_spent: int, rounds: RoundsConfig) -> str | None:
+    """Why nothing more is bought under ``rounds``, or None. A rule that held once holds until it is changed."""
+    plateau = rounds.plateau
+    reasons = (
+        stop_reason(
+            accuracies[:k],
             labels_spent=labels_spent,
             budget=rounds.budget,
             target_accuracy=rounds.target_accuracy,
-            plateau_rounds=rounds.plateau.rounds if rounds.plateau else None,
-            plateau_gain=rounds.plateau.min_gain if rounds.plateau else 0.0,
-        ),
+            plateau_rounds=plateau.rounds if plateau else None,
+            plateau_gain=plateau.min_gain if plateau else 0.0,
+        )
+        for k in range(len(accuracies) + 1)
     )
+    return next((reason for reason in reasons if reason), None)
 
 
 def choose_start(
@@ -163,9 +172,12 @@ def choose_start(
 ) -> pd.DataFrame:
     """The batch of round 0, which every strategy with the same seed shares: no model yet, so it covers the pool."""
     view = view_of(features, pool_ids, given, known_classes(classes, given), state)
-    asked = batch_size(rounds.start_size or rounds.query_size, len(pool_ids)) - len(given)
-    size = affordable(max(0, asked), spent(given, n_validation), rounds)
-    return _choose(view, rounds.start_strategy, {}, size, state, _slice_share(n_validation, state, rounds))
+    whole = batch_size(rounds.start_size or rounds.query_size, len(pool_ids))
+    share = _slice_share(n_validation, state, rounds)
+    if len(given) >= whole:  # enough to train on is there; what is missing is a fair sample to measure on
+        whole, share = len(given) + round(whole * share), 1.0
+    size = affordable(whole - len(given), spent(given, n_validation), rounds)
+    return _choose(view, rounds.start_strategy, {}, size, state, share)
 
 
 def choose_batch(

@@ -69,10 +69,20 @@ def divide(manifest: pd.DataFrame, rounds: RoundsConfig) -> Roster:
         manifest[(manifest["split"] == split) & has_label][["sample_id", "label"]].reset_index(drop=True)
         for split in ("validation", "test")
     )
-    if annotator == "files" and validation.empty and rounds.validation_share == 0:
+    if validation.empty and test.empty and rounds.validation_share == 0:
         raise UserError(
             "There is nothing to measure accuracy on: add rows with split 'validation' to the manifest or "
             "set rounds.validation_share above 0, so that a random slice is labeled for it."
+        )
+    unknown = sorted(set(manifest.loc[has_label, "label"]) - set(rounds.classes)) if rounds.classes else []
+    if unknown:
+        raise UserError(
+            f"The manifest has the label {unknown[0]!r}, which is not one of rounds.classes; add it or drop its rows."
+        )
+    if rounds.budget is not None and rounds.budget < len(validation) + 2:
+        raise UserError(
+            f"rounds.budget is {rounds.budget}, but the {len(validation)} given validation labels count as paid for, "
+            "so nothing is left to buy; raise it (--budget)."
         )
     labeled = pool[pool["label"] != ""][["sample_id", "label"]].reset_index(drop=True)
     simulated = annotator == "simulated"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,5 +53,9 @@ def seconds_by_node(lineage: Path) -> dict[str, float]:
     """Seconds of the latest run of every node, from the lineage log."""
     if not lineage.exists():
         return {}
-    lines = [json.loads(line) for line in lineage.read_text().splitlines() if line.endswith("}")]
-    return {line["node"]: line["seconds"] for line in lines}
+    found: dict[str, float] = {}
+    for text in lineage.read_text().split("\n"):
+        with contextlib.suppress(ValueError):  # a line that a power cut tore tells nothing
+            line = json.loads(text)
+            found[line["node"]] = line["seconds"]
+    return found

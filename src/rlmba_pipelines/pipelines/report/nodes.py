@@ -33,6 +33,7 @@ from rlmba_pipelines.reporting.data import BoughtSample, Facts, ReportData
 from rlmba_pipelines.reporting.report import render_report
 from rlmba_pipelines.simulation import simulate
 from rlmba_pipelines.simulation.round import Task
+from rlmba_pipelines.simulation.steps import stopped_because
 
 REPORTED_PACKAGES = ("rlmba_pipelines", "kedro", "torch", "numpy", "scikit-learn", "pandas")
 
@@ -143,7 +144,7 @@ def state_facts(
         encoders={name: features.fingerprints.get(name, "") for name in setup["modalities"]},
         annotator="simulated" if setup["annotator"] == "simulated" else "people",
         measured_on=f"{kind} ({int(last['n_measured']):,} samples)",
-        stop_reason=last_state["stopped"] or "",
+        stop_reason=stopped_because(last_state["accuracies"], int(last["labels_total"]), rounds) or "",
         seconds=sum(seconds_by_node(lineage).values()),
         versions={name: version(name) for name in REPORTED_PACKAGES},
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),

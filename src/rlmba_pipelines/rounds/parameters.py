@@ -1,0 +1,86 @@
+"""Parameters as a run gets them: checked before anything happens, and told apart by what they shape."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from rlmba_pipelines.config import BLOCK_FILES, Parameters
+from rlmba_pipelines.learning.acquisition import check_options
+from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.rounds.commits import Experiment
+
+# what may change from one call to the next without changing what a committed round holds
+FREE_PARAMETERS: dict[str, set[str] | None] = {
+    "rounds": {"rounds", "query_size", "budget", "target_accuracy", "plateau", "reference"},
+    "ingest": {"workers"},
+    "encoders": {"workers", "device"},
+    "fusion": {"device"},
+    "report": None,
+}
+
+
+def checked(raw: dict[str, Any]) -> Parameters:
+    """All parameters, typed.
+
+    Raises:
+        UserError: names the key, what is wrong and the file to look into.
+    """
+    try:
+        parameters = Parameters(**raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        key = ".".join(path)
+        file = f"conf/base/parameters_{BLOCK_FILES[path[0]]}.yml" if len(path) > 1 else "conf/base"
+        if first["type"] == "extra_forbidden":
+            near = get_close_matches(path[-1], _known_keys(path[:-1]), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_known_keys(path[:-1]))}."
+            raise UserError(f"{key} is not a parameter; {hint} ({file})") from None
+        raise UserError(f"{key} = {first['input']!r}: {first['msg']} ({file})") from None
+    check_options(parameters.rounds.strategy, parameters.rounds.strategy_options)
+    if parameters.rounds.reference:
+        check_options(parameters.rounds.reference, {})
+    for block in ("encoders", "fusion"):
+        if getattr(parameters, block).device == "cuda" and not torch.cuda.is_available():
+            raise UserError(f"{block}.device is 'cuda', but no CUDA device can be used here; use --device auto or cpu.")
+    return parameters
+
+
+def _known_keys(path: Iterable[str]) -> list[str]:
+    model: Any = Parameters
+    for part in path:
+        field = model.model_fields.get(part)
+        model = getattr(field, "annotation", None)
+        if not hasattr(model, "model_fields"):
+            return []
+    return list(model.model_fields)
+
+
+def shaping(parameters: Parameters) -> dict[str, Any]:
+    """The parameters that shape the data of a round, as JSON."""
+    found = parameters.model_dump(mode="json")
+    for block, keys in FREE_PARAMETERS.items():
+        if keys is None:
+            found.pop(block)
+        else:
+            found[block] = {key: value for key, value in found[block].items() if key not in keys}
+    return found
+
+
+def asked_for(experiment: Experiment) -> Parameters:
+    """What the experiment was started with, and asked for last.
+
+    Raises:
+        UserError: there is no such experiment.
+    """
+    if not experiment.parameters_path.exists():
+        raise UserError(f"There is no experiment {experiment.name!r} yet; start it with 'kedro rounds run'.")
+    shaped = json.loads(experiment.parameters_path.read_text())
+    asked = experiment.request()["runtime_params"].get("rounds", {})
+    return Parameters(**{**shaped, "rounds": {**shaped["rounds"], **asked}})
