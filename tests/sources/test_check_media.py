@@ -95,3 +95,34 @@ def test_nothing_readable_at_all_is_said_plainly(tmp_path):
     (tmp_path / "m.csv").write_text("sample_id,image\na,a.png\n")
     with pytest.raises(UserError, match="no sample has a medium that can be read"):
         checked((read_manifest(tmp_path / "m.csv"), MediaRoot(tmp_path)), share=1.0)
+
+
+def test_a_medium_that_decoded_well_before_is_hashed_and_not_decoded_again_until_its_bytes_change(tmp_path):
+    decoded = []
+
+    def decode(data: bytes) -> None:
+        decoded.append(data)
+        if data == b"bad":
+            raise ValueError("cannot be read")
+
+    for name, data in (("a.png", b"good"), ("b.png", b"fine"), ("c.png", b"bad")):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "m.csv").write_text("sample_id,image\n1,a.png\n2,b.png\n3,c.png\n")
+
+    def run() -> list[list[str]]:
+        manifest = read_manifest(tmp_path / "m.csv")
+        ok, quarantine = check_media(
+            manifest, MediaRoot(tmp_path), {"image": decode}, caps=MediaCaps(), max_bad_share=1.0, progress=False,
+            remember=tmp_path / "remembered",
+        )
+        return [ok["image_sha256"].tolist(), quarantine["sample_id"].tolist()]
+
+    first = run()
+    assert decoded == [b"good", b"fine", b"bad"]
+    decoded.clear()
+    assert run() == first
+    assert decoded == [b"bad"]
+    decoded.clear()
+    (tmp_path / "a.png").write_bytes(b"new")
+    run()
+    assert decoded == [b"new", b"bad"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import multiprocessing
+import os
 import resource
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -46,6 +48,7 @@ def check_media(
     progress: bool = True,
     workers: int = 1,
     map_shards: Callable[..., Iterable[Any]] | None = None,
+    remember: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The manifest without its bad media, and the list of these.
 
@@ -59,6 +62,8 @@ def check_media(
         progress: show a bar.
         workers: handed to ``map_shards``.
         map_shards: of ``engines``; without one everything runs in this process.
+        remember: folder that keeps the digests of media which decoded well under these caps; a medium with such a
+            digest is hashed and not decoded again. None forgets.
 
     Returns:
         The manifest with a column ``<modality>_sha256`` (of the file's bytes, of the UTF-8 text) for every modality,
@@ -78,17 +83,24 @@ def check_media(
             except UserError as error:
                 raise UserError(f"{name}, row {manifest['row'].iloc[medium.position]}: {error}") from None
 
+    known = _read_known(remember, caps)
+    resolved = {i: d for i, m in enumerate(media) if known and (d := _known_digest(root, caps, m, known))}
+    unknown = [i for i in range(len(media)) if i not in resolved]
     check = partial(_check_shard, root, dict(decoders), caps.max_bytes)
-    shards = [media[start : start + SHARD_SIZE] for start in range(0, len(media), SHARD_SIZE)]
+    shards = [[media[i] for i in unknown[start : start + SHARD_SIZE]] for start in range(0, len(unknown), SHARD_SIZE)]
     if map_shards is None:
         results: Iterable[list[tuple[str, str]]] = map(check, shards)
     else:
         results = map_shards(check, shards, setup=limit_memory, workers=workers)
-    outcomes: list[tuple[str, str]] = []
-    with tqdm(total=len(media), desc="check media", unit=" files", disable=not progress) as bar:
+    checked_now: list[tuple[str, str]] = []
+    with tqdm(total=len(media), initial=len(resolved), desc="check media", unit=" files", disable=not progress) as bar:
         for result in results:
-            outcomes.extend(result)
+            checked_now.extend(result)
             bar.update(len(result))
+    found = {**{i: (digest, "") for i, digest in resolved.items()}, **dict(zip(unknown, checked_now, strict=True))}
+    outcomes = [found[i] for i in range(len(media))]
+    good = {f"{m.modality} {digest}" for m, (digest, reason) in zip(media, outcomes, strict=True) if not reason}
+    _write_known(remember, caps, known | good, known)
 
     columns = {m: list(manifest[m]) for m in modalities}
     digests = {m: [""] * len(manifest) for m in modalities}
@@ -114,6 +126,37 @@ def check_media(
     if not keep.any():
         raise UserError(f"{name}: no sample has a medium that can be read; check the media root.")
     return checked[keep].reset_index(drop=True), quarantine
+
+
+def _known_file(folder: Path, caps: MediaCaps) -> Path:
+    return folder / f"checked-{hashlib.sha256(caps.model_dump_json().encode()).hexdigest()[:16]}.txt"
+
+
+def _read_known(folder: Path | None, caps: MediaCaps) -> set[str]:
+    """``<modality> <sha256>`` of every medium that decoded well before."""
+    if folder is None or not _known_file(folder, caps).exists():
+        return set()
+    return set(_known_file(folder, caps).read_text().splitlines())
+
+
+def _write_known(folder: Path | None, caps: MediaCaps, known: set[str], before: set[str]) -> None:
+    """Whole or not at all: a temporary file beside it, then a rename."""
+    if folder is None or known == before:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = _known_file(folder, caps)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text("\n".join(sorted(known)))
+    os.replace(temporary, path)
+
+
+def _known_digest(root: MediaRoot, caps: MediaCaps, medium: Medium, known: set[str]) -> str:
+    """The digest of a medium that decoded well before; empty for any other, which a worker then looks at."""
+    try:
+        digest = hashlib.sha256(read_medium(root, caps.max_bytes, medium.modality, medium.cell)).hexdigest()
+    except MediaError:
+        return ""
+    return digest if f"{medium.modality} {digest}" in known else ""
 
 
 def _stop_if_too_many(

@@ -22,7 +22,9 @@ def media_root(manifest: Path, ingest: IngestConfig) -> MediaRoot:
     return MediaRoot(Path(ingest.media_root) if ingest.media_root else manifest.parent)
 
 
-def check_samples(manifest: Path, ingest: IngestConfig, encoders: EncodersConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+def check_samples(
+    manifest: Path, feature_cache: Path, ingest: IngestConfig, encoders: EncodersConfig
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the manifest and decode every medium once; unreadable ones are set aside with their reason."""
     return check_media(
         read_manifest(manifest, modalities=ingest.modalities),
@@ -32,6 +34,7 @@ def check_samples(manifest: Path, ingest: IngestConfig, encoders: EncodersConfig
         max_bad_share=ingest.max_bad_media,
         workers=ingest.workers,
         map_shards=map_shards,
+        remember=feature_cache / "checked",
     )
 
 
