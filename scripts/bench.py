@@ -79,34 +79,34 @@ def compare(workers: int) -> list[dict[str, float | str]]:
 
 
 def overhead(repeats: int) -> dict[str, float]:
-    """Seconds a round under Kedro and in memory, medians over rounds 1 to 5 and repeats, alternating."""
-    kedro: list[float] = []
-    memory: list[float] = []
+    """Seconds a round under Kedro and in memory: the same rounds, turn by turn in one process, medians and paired.
+
+    The machine's pace drifts by more than what is measured, so every round is compared with its twin right after it.
+    """
+    pairs: list[tuple[float, float]] = []
+    task, oracle = task_of(Experiment.of(ROOT, BASE))
     with quiet():
         for repeat in range(repeats + 1):
             name = f"bench-overhead-{os.getpid()}-{repeat}"
-            request = Request(ROOT, None, {"experiment": name, "rounds": {"rounds": 5}})
-            run = Runner(request)
+            run = Runner(Request(ROOT, None, {"experiment": name, "rounds": {"rounds": 5}}))
             run("ingest", "feature_extraction", rounds=5)
             run(stage_name(0), rounds=5)
-            seconds = []
+            results = simulate(task, oracle.label)
+            next(results)
             for k in range(1, 6):
                 started = time.perf_counter()
                 run(stage_name(k), rounds=5)
-                seconds.append(time.perf_counter() - started)
-            task, oracle = task_of(Experiment.of(ROOT, BASE))
-            results = simulate(task, oracle.label)
-            next(results)
-            plain = []
-            for _ in range(5):
-                started = time.perf_counter()
+                between = time.perf_counter()
                 next(results)
-                plain.append(time.perf_counter() - started)
-            if repeat:  # the first is a warm-up
-                kedro += seconds
-                memory += plain
-    a, b = statistics.median(kedro), statistics.median(memory)
-    return {"kedro": a, "memory": b, "overhead": (a - b) / a}
+                if repeat:  # the first is a warm-up
+                    pairs.append((between - started, time.perf_counter() - between))
+    kedro, memory = zip(*pairs, strict=True)
+    return {
+        "kedro": statistics.median(kedro),
+        "memory": statistics.median(memory),
+        "overhead": statistics.median((a - b) / a for a, b in pairs),
+        "rounds": len(pairs),
+    }
 
 
 def main() -> None:

@@ -95,7 +95,7 @@ class BalanceConfig(_Block):
 
 
 class PolicyConfig(_Block):
-    """The prior θ of the fixed policy; field for field the ``Action`` of ``learning/types.py``."""
+    """The prior θ of the fixed policy; field for field the ``Action`` of ``learning/types``."""
 
     fused_uncertainty: Share = 0.5
     fused_kernel: float = Field(0.0, ge=0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from kedro.framework.context import KedroContext
@@ -52,6 +54,8 @@ class RoundHooks:
         self._run_id = ""
         self._done: set[str] = set()
         self._unsaved: dict[str, set[str]] = {}
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="sha256")  # files are hashed while the next node runs
+        self._digests: dict[Path, Future[str]] = {}
         self._shaping: dict[str, Any] = {}
         self._started = self._seconds = 0.0
 
@@ -62,7 +66,7 @@ class RoundHooks:
         try:
             self._catalog = catalog
             self._experiment, self._run_id = experiment, str(run_params.get("run_id") or run_params.get("session_id"))
-            self._done, self._unsaved = set(), {}
+            self._done, self._unsaved, self._digests = set(), {}, {}
             nodes_by_stage: dict[str, set[str]] = {}
             for node in pipeline.nodes:
                 nodes_by_stage.setdefault(stage_of(node), set()).add(node.name)
@@ -87,9 +91,15 @@ class RoundHooks:
         """A node is over when its last output is on disk: Kedro calls ``after_node_run`` before it saves."""
         unsaved = self._unsaved.setdefault(node.name, set(node.outputs))
         unsaved.discard(dataset_name)
-        if unsaved or self._experiment is None or self._catalog is None:
+        if self._experiment is None or self._catalog is None:
             return
         catalog = self._catalog
+        dataset = catalog.get(dataset_name)
+        if isinstance(dataset, AtomicFile):
+            _, path = dataset.written()
+            self._digests[path] = self._hasher.submit(digest_of, path)
+        if unsaved:
+            return
         self._log_lineage(self._experiment, node, catalog)
         stage = stage_of(node)
         self._done.add(node.name)
@@ -117,7 +127,7 @@ class RoundHooks:
             dataset = catalog.get(name)
             if isinstance(dataset, AtomicFile) and dataset.exists():
                 versions[name], path = dataset.written()
-                digests[name] = digest_of(path)
+                digests[name] = self._digests[path].result() if path in self._digests else digest_of(path)
         experiment.remember_parameters(self._shaping)
         experiment.write_commit(Commit(stage, state, self._run_id, versions, digests))
 

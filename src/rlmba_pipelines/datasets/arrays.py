@@ -84,7 +84,8 @@ class FeaturesDataset(AtomicFile):
     def read(self, path: Path) -> Features:
         facts = json.loads((path / "features.json").read_text())
         blocks = {
-            name: np.load(path / f"{position}.npy", mmap_mode="r", allow_pickle=False)
+            # as a plain array: every slice of the subclass np.memmap costs Python calls
+            name: np.asarray(np.load(path / f"{position}.npy", mmap_mode="r", allow_pickle=False))
             for position, name in enumerate(facts["modalities"])
         }
         present_NM = np.load(path / "present.npy", allow_pickle=False)

@@ -6,12 +6,14 @@ torn one for which ``exists()`` is true (measured; see docs/decisions/0002-atomi
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -64,6 +66,7 @@ class AtomicFile(AbstractVersionedDataset[Any, Any]):
     ) -> None:
         super().__init__(PurePosixPath(filepath), version)
         self.metadata = metadata
+        self._last: tuple[Path, Any] | None = None
 
     def write(self, data: Any, path: Path) -> None:
         raise DatasetError(f"{type(self).__name__} cannot be written")
@@ -72,11 +75,25 @@ class AtomicFile(AbstractVersionedDataset[Any, Any]):
         raise DatasetError(f"{type(self).__name__} cannot be read")
 
     def save(self, data: Any) -> None:
+        self._last = None
         with replacing(Path(self._get_save_path())) as temporary:
             self.write(data, temporary)
 
     def load(self) -> Any:
-        return self.read(Path(self._get_load_path()))
+        """What is on disk. Within a run several nodes read the same file: it is read once, and never taken from what
+        was saved, so that a run which goes on after a kill sees what this one sees."""
+        path = Path(self._get_load_path())
+        if self._last is None or self._last[0] != path:
+            self._last = path, self.read(path)
+        return self.own(self._last[1])
+
+    def own(self, data: Any) -> Any:
+        """``data`` for one node; a type that a node could change in place gives a copy."""
+        return data
+
+    def _release(self) -> None:
+        self._last = None
+        super()._release()
 
     def written(self) -> tuple[str, Path]:
         """Version (empty if unversioned) and path of what this run saved, or else of the latest there is."""
@@ -117,14 +134,12 @@ class AtomicDataset(AtomicFile):
     ) -> None:
         super().__init__(filepath=filepath, version=version, metadata=metadata)
         self._config = {"type": dataset} if isinstance(dataset, str) else dict(dataset)
-        inner = self._inner(Path(filepath))
-        if hasattr(inner, "preview"):
-            self.preview = self._forward_preview(inner.preview)
+        self._kind = _dataset_type(self._config["type"])
+        if hasattr(self._kind, "preview"):
+            self.preview = self._forward_preview(self._kind.preview)
 
     def _inner(self, path: Path) -> Any:
-        kind: Any
-        kind, config = parse_dataset_definition(dict(self._config))
-        return kind(filepath=str(path), **config)
+        return self._kind(filepath=str(path), **{k: v for k, v in self._config.items() if k != "type"})
 
     def _forward_preview(self, preview: Callable[..., Any]) -> Callable[..., Any]:
         """kedro-viz reads the kind of a preview from its return annotation, so that is forwarded too."""
@@ -132,8 +147,9 @@ class AtomicDataset(AtomicFile):
         def forwarded(*args: Any, **kwargs: Any) -> Any:
             return self._inner(Path(self._get_load_path())).preview(*args, **kwargs)
 
+        parameters = list(inspect.signature(preview).parameters.values())[1:]  # without self
         forwarded.__annotations__ = dict(inspect.get_annotations(preview))
-        forwarded.__signature__ = inspect.signature(preview)  # type: ignore[attr-defined]
+        forwarded.__signature__ = inspect.signature(preview).replace(parameters=parameters)  # type: ignore[attr-defined]
         return forwarded
 
     def write(self, data: Any, path: Path) -> None:
@@ -142,5 +158,14 @@ class AtomicDataset(AtomicFile):
     def read(self, path: Path) -> Any:
         return self._inner(path).load()
 
+    def own(self, data: Any) -> Any:
+        return copy.deepcopy(data)
+
     def _describe(self) -> dict[str, Any]:
         return {**super()._describe(), "dataset": self._config["type"]}
+
+
+@cache
+def _dataset_type(name: str) -> Any:
+    """The class; Kedro tries several packages for a short name, which is slow enough to be done once."""
+    return parse_dataset_definition({"type": name, "filepath": ""})[0]

@@ -1,70 +1,22 @@
-"""Fit the fusion network on the labels bought so far, and predict with it.
+"""Fit the fusion network on the labels bought so far.
 
-The same seed, labels and features give the same bits on a CPU, in whatever order the labels come; a prediction
-depends on its own sample only, because every batch has the same shape.
+The same seed, labels and features give the same bits on a CPU, in whatever order the labels come.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from rlmba_pipelines.config import FusionConfig
-from rlmba_pipelines.learning.types import Features, Labels, Predictions, UserError
+from rlmba_pipelines.learning.types import Features, Labels, UserError
 from rlmba_pipelines.models.adamw import AdamW
-from rlmba_pipelines.models.fusion import FusionNetwork, normalized
+from rlmba_pipelines.models.fusion import FusionNetwork
 from rlmba_pipelines.models.losses import cross_entropy, evidential
-from rlmba_pipelines.models.reduce import check_finite_rows
-
-FREQUENCY = "class_frequency_C"
-PackedModel = tuple[dict[str, np.ndarray], dict[str, Any]]  # arrays for safetensors, facts for JSON
-
-
-@dataclass(frozen=True)
-class FusionState:
-    """A fitted network as plain arrays.
-
-    Attributes:
-        tensors: name -> array, ready for safetensors: the network's float32 weights and ``class_frequency_C``, float64.
-        modalities: M names, order of the M axis.
-        classes: C names.
-        dims: modality -> D_m.
-        fusion, activation, loss, width, n_heads: what is needed to build the network again.
-        log: ``train_loss`` (mean by epoch) and ``gradient_norm`` (running mean at the end).
-    """
-
-    tensors: Mapping[str, np.ndarray]
-    modalities: tuple[str, ...]
-    classes: tuple[str, ...]
-    dims: Mapping[str, int]
-    fusion: str
-    activation: str
-    loss: str
-    width: int
-    n_heads: int
-    log: Mapping[str, Any]
-
-    def pack(self) -> PackedModel:
-        """Arrays and JSON-able facts; ``unpack`` gives the same state back."""
-        facts = {name: value for name, value in vars(self).items() if name not in ("tensors", "dims")}
-        return dict(self.tensors), {**facts, "dims": list(self.dims.values())}
-
-    @classmethod
-    def unpack(cls, packed: PackedModel) -> FusionState:
-        """The state that ``pack`` described, also after a trip through JSON."""
-        arrays, facts = packed
-        modalities = tuple(facts["modalities"])
-        dims = dict(zip(modalities, facts["dims"], strict=True))
-        named = {"tensors": arrays, "modalities": modalities, "classes": tuple(facts["classes"]), "dims": dims}
-        return cls(**{**facts, **named})
+from rlmba_pipelines.models.state import FREQUENCY, FusionState, device_of, tensors_of, torch_threads
 
 
 def fit_fusion(
@@ -101,16 +53,18 @@ def _fit(
     sample_ids = labels.sample_ids[order]
     taken = features.take(sample_ids)
     n_samples, n_modalities, n_classes = len(taken), len(taken.modalities), len(labels.classes)
-    device, draw = _device(config.device), torch.Generator().manual_seed(seed)
-    blocks, present_MN = _tensors(taken, device)
+    device, draw = device_of(config.device), torch.Generator().manual_seed(seed)
+    blocks, present_MN = tensors_of(taken, device)
     y_N = torch.from_numpy(labels.y[order].astype(np.int64)).to(device)
 
     weights = np.full(n_modalities, 1 / n_modalities) if weights_M is None else np.asarray(weights_M)
     dims = {name: block.shape[1] for name, block in taken.blocks.items()}
     network = FusionNetwork(
         dims, n_classes=n_classes, width=config.width, n_heads=config.n_heads, fusion=config.fusion,
-        activation=config.activation, weights_M=torch.from_numpy(weights.astype(np.float32)), generator=draw,
-    ).to(device)
+        activation=config.activation, weights_M=torch.from_numpy(weights.astype(np.float32)),
+    )
+    network.draw_weights(draw)
+    network.to(device)
     batch_size = min(config.train_batch_size, n_samples)
     steps_per_epoch = n_samples // batch_size
     steps = max(config.min_steps, config.epochs * steps_per_epoch)
@@ -176,146 +130,3 @@ def _modality_dropout(present: Tensor, share: float, draw: torch.Generator) -> T
         return present
     seen = present * (torch.rand(present.shape, generator=draw) >= share).to(present)
     return torch.where(seen.any(0), seen, present)
-
-
-def predict_fusion(
-    state: FusionState, features: Features, config: FusionConfig, *, only: Sequence[str] | frozenset[str] | None = None
-) -> Predictions:
-    """What a fitted network says about every sample of ``features``.
-
-    Args:
-        only: mask every other modality (for Shapley values). A sample that has nothing left gets the class
-            frequencies of the training labels, the best that can be said without looking.
-
-    Raises:
-        ValueError: modalities other than those of the fit, or features that are not finite.
-    """
-    if features.modalities != state.modalities:
-        raise ValueError(f"The model knows the modalities {state.modalities}, the features have {features.modalities}")
-    with torch_threads(config.threads):
-        return _predict(state, features, config, only)
-
-
-def _predict(
-    state: FusionState, features: Features, config: FusionConfig, only: Sequence[str] | frozenset[str] | None
-) -> Predictions:
-    device = _device(config.device)
-    network = _network(state).to(device)
-    blocks, present_MN = _tensors(features, device)
-    if only is not None:
-        seen_M = torch.tensor([float(name in only) for name in state.modalities], device=device)
-        present_MN = present_MN * seen_M[:, None]
-    parts: dict[str, list[np.ndarray]] = {}
-    for start in range(0, len(features), config.predict_batch_size):
-        batch = slice(start, start + config.predict_batch_size)
-        present = present_MN[:, batch]
-        n = present.shape[1]
-        missing = config.predict_batch_size - n
-        with torch.inference_mode():
-            padded = [functional.pad(block[batch], (0, 0, 0, missing))[None] for block in blocks]
-            heads = network(padded, functional.pad(present, (0, missing))[:, None])
-            found = _opinions(heads.logits[:, :, :n], present, state)
-            found["embedding_ND"] = heads.embedding[0, :n]
-            found["modality_embedding_NMD"] = heads.modality_embedding[:, 0, :n].transpose(0, 1)
-        for name, value in found.items():
-            parts.setdefault(name, []).append(value.cpu().numpy())
-    return Predictions(
-        sample_ids=features.sample_ids, modalities=state.modalities, present_NM=present_MN.T.cpu().numpy() > 0,
-        **{name: np.concatenate(arrays) for name, arrays in parts.items()},
-    )
-
-
-def predict_subset(
-    state: FusionState, features: Features, config: FusionConfig, only: frozenset[str]
-) -> np.ndarray:
-    """The fused prediction with only some modalities seen: ``predict_fusion(..., only=only)`` without all the rest.
-
-    Returns:
-        float64[N, C]; what ``predict_fusion`` calls ``probabilities_NC``.
-    """
-    with torch_threads(config.threads), torch.inference_mode():
-        device = _device(config.device)
-        network = _network(state).to(device)
-        blocks, present_MN = _tensors(features, device)
-        seen_M = torch.tensor([float(name in only) for name in state.modalities], device=device)
-        present_MN = present_MN * seen_M[:, None]
-        parts = []
-        for start in range(0, len(features), config.predict_batch_size):
-            batch = slice(start, start + config.predict_batch_size)
-            present = present_MN[:, batch]
-            n = present.shape[1]
-            missing = config.predict_batch_size - n
-            padded = [functional.pad(block[batch], (0, 0, 0, missing))[None] for block in blocks]
-            mask = functional.pad(present, (0, missing))[:, None]
-            logits = network.fused_logits(network.fuse(network.embed(padded) * mask[..., None], mask))
-            parts.append(_opinions(logits[None, :, :n], present, state)["probabilities_NC"].cpu().numpy())
-    return np.concatenate(parts)
-
-
-def _opinions(logits: Tensor, present: Tensor, state: FusionState) -> dict[str, Tensor]:
-    """Probabilities (and, of an evidential model, evidence) of B samples, from logits float32[M + 1, K, B, C].
-
-    Without the planes of single modalities, float32[1, K, B, C], only what is fused is found.
-    """
-    logits = logits.double()
-    if state.loss == "edl":
-        evidence = functional.softplus(logits)
-        draws = (evidence + 1) / (evidence + 1).sum(-1, keepdim=True)
-        alpha = evidence.mean(1) + 1
-        means = alpha / alpha.sum(-1, keepdim=True)
-    else:
-        draws = logits.softmax(-1)
-        means = draws.mean(1)
-    nothing, absent = (present == 0).all(0), present[: len(logits) - 1] == 0
-    frequency = torch.from_numpy(state.tensors[FREQUENCY]).to(means)
-    draws[:-1].masked_fill_(absent[:, None, :, None], 1 / len(state.classes))
-    means[:-1].masked_fill_(absent[..., None], 1 / len(state.classes))
-    draws[-1, :, nothing], means[-1, nothing] = frequency, frequency
-    found = {
-        "probabilities_NC": means[-1],
-        "unimodal_NMC": means[:-1].transpose(0, 1),
-        "draws_NKC": draws[-1].transpose(0, 1),
-        "unimodal_draws_NMKC": draws[:-1].permute(2, 0, 1, 3),
-    }
-    if state.loss == "edl":
-        found["evidence_NMC"] = (alpha[:-1] - 1).masked_fill(absent[..., None], 0.0).transpose(0, 1)
-    return found
-
-
-def _network(state: FusionState) -> FusionNetwork:
-    network = FusionNetwork(
-        state.dims, n_classes=len(state.classes), width=state.width, n_heads=state.n_heads, fusion=state.fusion,
-        activation=state.activation, weights_M=torch.from_numpy(state.tensors["weights_M"]),
-        generator=torch.Generator().manual_seed(0),  # overwritten below; only keeps the global generator untouched
-    )
-    weights = {name: torch.from_numpy(value) for name, value in state.tensors.items() if name != FREQUENCY}
-    network.load_state_dict(weights)
-    return network.eval()
-
-
-def _tensors(features: Features, device: torch.device) -> tuple[list[Tensor], Tensor]:
-    """Normalized blocks with zeros where absent, and the presence mask as float32[M, N]."""
-    blocks = []
-    for column, (name, block) in enumerate(features.blocks.items()):
-        present_N = features.present_NM[:, column]
-        check_finite_rows(block, present_N, features.sample_ids, name)
-        finite = np.where(present_N[:, None], block, 0).astype(np.float32)
-        blocks.append(normalized(torch.from_numpy(finite).to(device)))
-    return blocks, torch.from_numpy(features.present_NM.T.astype(np.float32)).to(device)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Use ``threads`` threads inside, and whatever was set before outside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -52,7 +52,8 @@ class FusionNetwork(nn.Module):
         fusion: ``concat`` lays ``M w_m f_m`` side by side; ``convex`` is ``sum_m w_m f_m`` with ``w`` renormalized over
             what is present; ``gated`` is the same with ``w_m`` multiplied by a learned gate of the sample.
         weights_M: float32[M] on the simplex.
-        generator: draws every initial weight, so that a seed names one network.
+
+    The weights are not set: ``draw_weights`` starts a network, ``load_state_dict`` brings one back.
     """
 
     def __init__(
@@ -65,27 +66,29 @@ class FusionNetwork(nn.Module):
         fusion: str,
         activation: str,
         weights_M: Tensor,
-        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.fusion, self.activation = fusion, activation
         n_modalities, fused_width = len(dims), width * (len(dims) if fusion == "concat" else 1)
 
-        def head(*shape: int) -> nn.Parameter:
-            bound = HEAD_GAIN * shape[-2] ** -0.5
-            return nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=generator))
-
-        self.trunks = nn.ParameterList(
-            nn.init.orthogonal_(torch.empty(dim, width), generator=generator) for dim in dims.values()
-        )
-        self.head_weight = head(n_modalities, n_heads, width, n_classes)
-        self.fused_weight = head(n_heads, fused_width, n_classes)
+        self.trunks = nn.ParameterList(nn.Parameter(torch.empty(dim, width)) for dim in dims.values())
+        self.head_weight = nn.Parameter(torch.empty(n_modalities, n_heads, width, n_classes))
+        self.fused_weight = nn.Parameter(torch.empty(n_heads, fused_width, n_classes))
         self.trunk_bias = nn.Parameter(torch.zeros(n_modalities, 1, 1, width))
         self.head_bias = nn.Parameter(torch.zeros(n_modalities, n_heads, 1, n_classes))
         self.fused_bias = nn.Parameter(torch.zeros(n_heads, 1, n_classes))
         self.gate = nn.Parameter(torch.zeros(n_modalities, 1, width, 1)) if fusion == "gated" else None
         self.weights_M: Tensor
         self.register_buffer("weights_M", weights_M)
+
+    def draw_weights(self, generator: torch.Generator) -> None:
+        """Every initial weight from one generator, so that a seed names one network."""
+        with torch.no_grad():
+            for trunk in self.trunks:
+                nn.init.orthogonal_(trunk, generator=generator)
+            for head in (self.head_weight, self.fused_weight):
+                bound = HEAD_GAIN * head.shape[-2] ** -0.5
+                head.uniform_(-bound, bound, generator=generator)
 
     def forward(
         self,

@@ -28,6 +28,7 @@ from rlmba_pipelines.simulation.steps import stopped_because
 from rlmba_pipelines.simulation.tables import spent
 
 Say = Callable[[str], None]
+RUN_STATUS = "pipeline-run-hook"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ class Runner:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._session = KedroServiceSession.create(project_path=request.project_path, env=request.env)
+        # kedro-viz's run status is meant for one whole run: it would take each round for one, and grow with all of them
+        hooks = self._session._hook_manager
+        if hooks.has_plugin(RUN_STATUS):
+            hooks.unregister(name=RUN_STATUS)
 
     def parameters(self) -> Parameters:
         """What this request comes to, checked."""

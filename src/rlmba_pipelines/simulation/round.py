@@ -13,7 +13,7 @@ import pandas as pd
 
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.learning.types import Features, RoundState
-from rlmba_pipelines.models.fit import FusionState
+from rlmba_pipelines.models.state import FusionState
 from rlmba_pipelines.simulation import steps
 from rlmba_pipelines.simulation.tables import (
     TRAINING,

@@ -33,7 +33,9 @@ from rlmba_pipelines.learning.types import (
     Terms,
     rows_of,
 )
-from rlmba_pipelines.models.fit import FusionState, fit_fusion, predict_fusion, predict_subset
+from rlmba_pipelines.models.fit import fit_fusion
+from rlmba_pipelines.models.predict import predict_fusion, predict_subset
+from rlmba_pipelines.models.state import FusionState
 from rlmba_pipelines.simulation.tables import (
     TRAINING,
     VALIDATION,
@@ -70,8 +72,14 @@ def appraise(
     predictions = predict_fusion(model, pool, fusion)
     opinions = evidence_of(predictions, source=evidence.source, rule=evidence.rule, weights_M=state.weights_M)
     terms = terms_of(opinions, predictions)
-    # the draws of single modalities are in the evidence now, and would be most of what a round writes
-    return replace(predictions, unimodal_draws_NMKC=predictions.unimodal_draws_NMKC[:, :, :0]), opinions, terms
+    # draws are most of what a round writes: those of single modalities are in the evidence now, and float32 logits
+    # are behind the others
+    kept = replace(
+        predictions,
+        draws_NKC=predictions.draws_NKC.astype(np.float32),
+        unimodal_draws_NMKC=predictions.unimodal_draws_NMKC[:, :, :0],
+    )
+    return kept, opinions, terms
 
 
 def measure_validation(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from rlmba_pipelines.learning.types import PoolView, Selection, _check_finite
+from rlmba_pipelines.learning.types import PoolView, Selection, ids
 
 FIRST_BLOCK = 16  # rows refreshed at first for one pick; doubled until the pick is certain
 
@@ -27,7 +27,7 @@ def check_finite(array: np.ndarray, view: PoolView, what: str) -> None:
     """
     if len(array) != len(view.sample_ids):
         raise ValueError(f"{what}: {len(array)} rows for {len(view.sample_ids)} samples")
-    _check_finite(array, what, view.sample_ids)
+    ids.check_finite(array, what, view.sample_ids)
 
 
 def blocks(n_rows: int, size: int) -> Iterator[slice]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rlmba_pipelines.config import EvidenceConfig, FusionConfig
 from rlmba_pipelines.learning.types import Evidence, Features, Predictions
-from rlmba_pipelines.models.fit import FusionState, PackedModel
+from rlmba_pipelines.models.state import FusionState, PackedModel
 from rlmba_pipelines.simulation import steps, tables
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rlmba_pipelines.config import FusionConfig
 from rlmba_pipelines.learning.types import Features
-from rlmba_pipelines.models.fit import PackedModel
+from rlmba_pipelines.models.state import PackedModel
 from rlmba_pipelines.simulation import steps, tables
 
 

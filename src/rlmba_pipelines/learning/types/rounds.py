@@ -1,0 +1,153 @@
+"""What a round decides with and hands on: action, view of the pool, selection, state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rlmba_pipelines.learning.types.ids import check_finite, check_ids
+from rlmba_pipelines.learning.types.samples import Predictions, Terms
+
+UNLABELED = -1
+
+
+@dataclass(frozen=True)
+class Action:
+    """θ, how the next labels are to be spent: what a policy decides and herding obeys.
+
+    Attributes:
+        fused_uncertainty: share in [0, 1] of the fused margin in the utility; the rest is the
+            modality-weighted mean of the unimodal margins.
+        fused_kernel, balanced_kernel, raw_kernel: nonnegative shares of the similarity by the fused
+            embedding, by the modality embeddings laid side by side, and by the raw features laid side by side.
+        exponent: power of the utility; 0 covers the pool whatever the model thinks.
+        bandwidth_quantile: quantile in (0, 1] of the nearest-neighbor distances among the labeled samples.
+    """
+
+    fused_uncertainty: float = 0.5
+    fused_kernel: float = 0.0
+    balanced_kernel: float = 0.5
+    raw_kernel: float = 0.5
+    exponent: float = 1.0
+    bandwidth_quantile: float = 0.1
+
+    def __post_init__(self) -> None:
+        kernels = (self.fused_kernel, self.balanced_kernel, self.raw_kernel)
+        if min(kernels) < 0 or sum(kernels) <= 0:
+            raise ValueError(f"Action: kernel shares must be nonnegative and not all 0, got {kernels}")
+        if not 0 <= self.fused_uncertainty <= 1:
+            raise ValueError(f"Action: fused_uncertainty must be in [0, 1], got {self.fused_uncertainty}")
+        if self.exponent < 0 or not 0 < self.bandwidth_quantile <= 1:
+            raise ValueError("Action: exponent must be nonnegative and bandwidth_quantile in (0, 1]")
+
+
+@dataclass(frozen=True)
+class PoolView:
+    """All that a strategy may look at: the pool (candidates and labeled samples), sorted by id.
+
+    A strategy declares what it ``requires``; everything else in its view is ``None``.
+    No label of an unlabeled sample is in here: ``y`` holds ``UNLABELED`` for them.
+
+    Attributes:
+        sample_ids: str[N], sorted ascending.
+        labeled_N: bool[N]; candidates are the rest.
+        modalities, present_NM: names of the M axis and which modalities each sample has.
+        features: modality -> float32[N, D_m].
+        predictions: of the current model for every row.
+        terms: named columns for every row.
+        y: int64[N], class of labeled rows, ``UNLABELED`` elsewhere.
+        weights_M: float64[M], modality weights (AMCB) on the simplex.
+        action: θ of the policy.
+    """
+
+    sample_ids: np.ndarray
+    labeled_N: np.ndarray
+    modalities: tuple[str, ...] = ()
+    present_NM: np.ndarray | None = None
+    features: Mapping[str, np.ndarray] | None = None
+    predictions: Predictions | None = None
+    terms: Terms | None = None
+    y: np.ndarray | None = None
+    weights_M: np.ndarray | None = None
+    action: Action | None = None
+
+    def __post_init__(self) -> None:
+        check_ids(self.sample_ids, "PoolView")
+        if len(self.sample_ids) > 1 and not (self.sample_ids[:-1] < self.sample_ids[1:]).all():
+            raise ValueError("PoolView: rows must be sorted by sample id, so that input order cannot matter")
+        if self.labeled_N.shape != self.sample_ids.shape:
+            raise ValueError("PoolView: labeled_N does not follow sample_ids")
+        if self.y is not None and (self.y[~self.labeled_N] != UNLABELED).any():
+            raise ValueError("PoolView: a label of an unlabeled sample is in the view")
+
+    @property
+    def candidate_rows(self) -> np.ndarray:
+        return np.flatnonzero(~self.labeled_N)
+
+    @property
+    def labeled_rows(self) -> np.ndarray:
+        return np.flatnonzero(self.labeled_N)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A batch, in the order of choice, and why.
+
+    Attributes:
+        sample_ids: str[Q], unique.
+        utility_Q: float64[Q], utility of each sample at the moment it was chosen.
+        reasons: column -> float64[Q]: what the strategy looked at (its terms, coverage gain, …).
+    """
+
+    sample_ids: np.ndarray
+    utility_Q: np.ndarray
+    reasons: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_ids(self.sample_ids, "Selection")
+        for name, column in {"utility": self.utility_Q, **self.reasons}.items():
+            if column.shape != self.sample_ids.shape:
+                raise ValueError(f"Selection: column {name!r} has shape {column.shape}")
+            check_finite(column, f"Selection.{name}", self.sample_ids)
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+
+@dataclass(frozen=True)
+class RoundState:
+    """All that starts a round, and nothing else.
+
+    Attributes:
+        round_idx: 0 is the start batch; the first round with a model is 1.
+        weights_M: float64[M], modality weights that enter this round.
+        policy: JSON-able state of the policy.
+        seed: root of every random draw of the experiment.
+        action: θ that the policy decided on last.
+        accuracies: validation accuracy of every round so far; what reward and stop rules look back on.
+        stopped: why nothing more is bought; None while the run goes on.
+    """
+
+    round_idx: int
+    weights_M: np.ndarray
+    policy: Mapping[str, object]
+    seed: int
+    action: Action = field(default_factory=Action)
+    accuracies: tuple[float, ...] = ()
+    stopped: str | None = None
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """A generator of its own for every (seed, round, purpose): draws of one never shift another's.
+
+        >>> state = RoundState(1, np.array([1.0]), {}, seed=0)
+        >>> bool(state.rng("select").random() == state.rng("select").random())
+        True
+        """
+        return rng_of(self.seed, self.round_idx, purpose)
+
+
+def rng_of(seed: int, round_idx: int, purpose: str) -> np.random.Generator:
+    """The generator that (seed, round, purpose) names, on every machine the same."""
+    return np.random.default_rng([seed, round_idx, *purpose.encode()])
