@@ -20,6 +20,7 @@ from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.driver import (
     Outcome,
     Request,
+    is_closed,
     measured,
     n_training_labels,
     report_path,
@@ -50,9 +51,22 @@ def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
             if isinstance(cause, WaitingForLabels):
                 click.echo(f"{cause}; 'kedro rounds status' says how to go on.")
                 raise SystemExit(0) from None
+            if missing := re.search(r"Failed to find the pipeline named '([^']*)'", str(error)):
+                click.secho(f"Error: {_no_pipeline(missing[1])}", err=True, fg="red")
+                raise SystemExit(2) from None
             raise
 
     return wrapped
+
+
+def _no_pipeline(name: str) -> str:
+    stage = re.fullmatch(r"round_(\d+)", name)
+    if stage:
+        return (
+            f"{name} is more rounds than the run has; give --params rounds.rounds={int(stage[1])}, or go on with "
+            f"'kedro rounds run --rounds {int(stage[1])}'."
+        )
+    return f"There is no pipeline {name!r}; 'kedro registry list' shows all."
 
 
 @click.group(name="rlmba_pipelines")
@@ -194,7 +208,8 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
         return
     flag = "" if found.name == "main" else f" --experiment {found.name}"
     click.echo(f"experiment {found.name!r}: {max(done, 0)} rounds done after the start batch")
-    for stage in [*(stage_name(k) for k in range(1, done + 1)), FINAL]:
+    stages = [stage_name(k) for k in range(1, done + 1)]
+    for stage in [*stages, FINAL] if is_closed(found) else stages:
         metrics = measured(found, stage)
         if metrics:
             click.echo(

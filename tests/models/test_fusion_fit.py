@@ -198,11 +198,14 @@ def test_classes_without_a_label_are_allowed_and_get_little_probability():
     assert p_NC[:, 3:].sum(axis=1).mean() < 0.1
 
 
-def test_labels_of_one_class_are_refused_with_what_to_do():
+def test_labels_of_one_class_are_a_start_and_no_labels_are_none():
     features, labels = make_task()
     one = labels.y == 0
-    with pytest.raises(UserError, match=r"at least two classes.*start_size"):
-        fit_fusion(features, Labels(labels.sample_ids[one], labels.y[one], labels.classes), SMALL, seed=0)
+    state = fit_fusion(features, Labels(labels.sample_ids[one], labels.y[one], labels.classes), SMALL, seed=0)
+    learned = predict_fusion(state, features.take(labels.sample_ids[one]), SMALL)
+    assert (learned.probabilities_NC[:, 0] > 0.9).mean() > 0.9
+    with pytest.raises(UserError, match="no label to train on"):
+        fit_fusion(features, Labels(labels.sample_ids[:0], labels.y[:0], labels.classes), SMALL, seed=0)
 
 
 def test_a_value_that_is_not_finite_is_refused_by_the_name_of_its_sample():

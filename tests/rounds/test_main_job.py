@@ -107,9 +107,13 @@ def test_a_round_reads_the_committed_attempt_and_never_the_leftovers_of_a_killed
     torn = labels.parents[1] / "9999-12-31T23.59.59.999Z" / labels.name
     torn.parent.mkdir()
     pd.read_parquet(labels).head(3).to_parquet(torn)
+    assert "final:" in project.ok("rounds", "status", "--experiment", "a")
     params = f"experiment=a,manifest={manifest},rounds.rounds=2,rounds.start_size=12,rounds.query_size=8"
     project.ok("run", "--pipelines=round_02", "--params", params)
     assert len(project.table("03_primary", "a", "round_02", "labels_next.parquet")) == 28
+    status = project.ok("rounds", "status", "--experiment", "a")
+    assert "round_02:" in status
+    assert "final:" not in status, "the closing measurement is older than the last round"
 
 
 def test_a_round_that_was_never_finished_is_not_built_upon(project: Project, media: Callable[..., Path]) -> None:
@@ -119,6 +123,12 @@ def test_a_round_that_was_never_finished_is_not_built_upon(project: Project, med
     assert "round_01 of experiment 'a' is not finished" in project.refused(
         "run", "--pipelines=round_02", "--params", params
     )
+
+
+def test_a_round_or_name_that_is_not_there_says_what_to_do(project: Project, media: Callable[..., Path]) -> None:
+    params = ("--params", f"experiment=a,manifest={media()}")
+    assert "rounds.rounds=9" in project.refused("run", "--pipelines=round_09", *params)
+    assert "kedro registry list" in project.refused("run", "--pipelines=scoring", *params)
 
 
 def test_lineage_names_the_version_of_everything_that_went_in_and_came_out(

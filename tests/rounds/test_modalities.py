@@ -35,13 +35,6 @@ def test_one_modality_alone_makes_a_run(project: Project, media: Callable[..., P
         "run",
         "--manifest",
         str(manifest),
-        "--experiment",
-        "a",
-        "--rounds",
-        "1",
-        "--start-size",
-        "12",
-        "--query-size",
-        "8",
+        *("--experiment", "a", "--rounds", "1", *SMALL[2:]),
     )
     assert [len(p) for p in project.selections("a", 1)] == [12, 8]

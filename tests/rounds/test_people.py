@@ -140,3 +140,13 @@ def test_an_answer_file_that_is_none_is_refused_in_one_sentence(project: Project
     for file, word in ((broken, "broken.csv"), (project.path / "none.csv", "none.csv")):
         assert word in project.refused("rounds", "import", str(file), "--experiment", "a")
     assert "no experiment 'b'" in project.refused("rounds", "import", str(broken), "--experiment", "b")
+
+
+def test_a_start_batch_of_one_class_goes_on(project: Project, media: Callable[..., Path]) -> None:
+    manifest = media(80, labeled=False, split=False)
+    project.ok("rounds", "run", "--manifest", str(manifest), *OPTIONS)
+    same = dict.fromkeys(_truth(manifest), "red")
+    output = project.ok("rounds", "import", str(_fill(project, "round_00", same)), "--experiment", "a")
+    assert "10 samples of round 1 wait for labels" in output
+    output = project.ok("rounds", "import", str(_fill(project, "round_01", _truth(manifest))), "--experiment", "a")
+    assert "10 samples of round 2 wait for labels" in output

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import Project
+from conftest import SMALL, Project
 from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.driver import committed_path
 from rlmba_pipelines.rounds.replay import task_of
@@ -21,22 +21,7 @@ def test_memory_and_kedro_choose_the_same_samples_and_measure_the_same(
     project: Project, media: Callable[..., Path], strategy: str
 ) -> None:
     manifest = media(100, ("image", "text", "audio"))
-    project.ok(
-        "rounds",
-        "run",
-        "--manifest",
-        str(manifest),
-        "--experiment",
-        "a",
-        "--strategy",
-        strategy,
-        "--rounds",
-        "2",
-        "--start-size",
-        "12",
-        "--query-size",
-        "8",
-    )
+    project.ok("rounds", "run", "--manifest", str(manifest), "--experiment", "a", "--strategy", strategy, *SMALL)
     task, oracle = task_of(Experiment.of(project.path, "a"))
     results = list(simulate(task, oracle.label))
     assert [r.batch["sample_id"].tolist() for r in results[:-1]] == project.selections("a", 2)

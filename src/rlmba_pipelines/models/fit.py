@@ -30,18 +30,16 @@ def fit_fusion(
 
     Args:
         features: of at least the labeled samples.
-        labels: of at least two classes; classes without a label are allowed.
+        labels: at least one; classes without a label are allowed.
         seed: names initial weights, minibatches and dropout.
         weights_M: float64[M] on the simplex; None is uniform.
 
     Raises:
-        UserError: labels of fewer than two classes.
+        UserError: no label at all.
         ValueError: features or a loss that are not finite; the samples are named.
     """
-    n_known = len(np.unique(labels.y))
-    if n_known < 2:
-        raise UserError(f"Training needs labels of at least two classes; the {len(labels)} labels bought so far have "
-                        f"{n_known}. Buy a larger start batch (rounds.start_size).")
+    if not len(labels):
+        raise UserError("There is no label to train on yet: answer more of the batch, or buy a larger start batch.")
     with torch_threads(config.threads):
         return _fit(features, labels, config, seed, weights_M)
 

@@ -116,11 +116,16 @@ def run_rounds(request: Request, say: Say) -> Outcome:
     return Outcome(experiment, report_path(experiment), None, stopped)
 
 
+def is_closed(experiment: Experiment) -> bool:
+    """Whether the closing measurement is newer than the last round."""
+    last, final = experiment.commit(stage_name(experiment.rounds_done())), experiment.commit(FINAL)
+    return last is not None and final is not None and final.run_id >= last.run_id
+
+
 def is_reported(experiment: Experiment) -> bool:
     """Whether the closing measurement and the report are newer than the last round."""
-    last, final = experiment.commit(stage_name(experiment.rounds_done())), experiment.commit(FINAL)
     report = report_path(experiment)
-    if last is None or final is None or final.run_id < last.run_id or not report.exists():
+    if not is_closed(experiment) or not report.exists():
         return False
     return report.stat().st_mtime >= experiment.commit_path(FINAL).stat().st_mtime
 

@@ -13,6 +13,7 @@ from rlmba_pipelines.learning.types import Action, Labels, Predictions, RoundSta
 
 TRAINING, VALIDATION = "training", "validation"
 GIVEN = "manifest"  # the annotator of labels that were there before the run and cost nothing
+OTHER = "(another class)"
 MEDIA = ("image", "text", "audio", "video")
 
 Answer = Callable[[pd.DataFrame], pd.DataFrame]
@@ -37,8 +38,13 @@ def empty_labels() -> pd.DataFrame:
 
 
 def known_classes(classes: Sequence[str], labels: pd.DataFrame) -> tuple[str, ...]:
-    """The class names, as told in advance or else as bought so far, sorted."""
-    return tuple(classes) or tuple(sorted(labels["label"].unique()))
+    """The class names, as told in advance or else as bought so far, sorted.
+
+    While everything bought has one name, ``OTHER`` stands for what was not met yet: a classifier needs an alternative,
+    and the next batch may bring it.
+    """
+    found = tuple(classes) or tuple(sorted(labels["label"].unique()))
+    return (*found, OTHER) if len(found) == 1 else found
 
 
 def labels_for(labels: pd.DataFrame, classes: tuple[str, ...], purpose: str) -> Labels:
