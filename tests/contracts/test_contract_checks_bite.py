@@ -52,7 +52,8 @@ def registered(monkeypatch):
 
     def add(function, **declared):
         fields = {"requires": ("predictions",), "cost": "O(N)", "reference": "a test", "idea": "A test."}
-        registry.register(function.__name__, **{**fields, "deterministic": True, **declared})(function)
+        fields |= {"formula": "u = 0", "when": "In tests.", "deterministic": True}
+        registry.register(function.__name__, **{**fields, **declared})(function)
         return function.__name__
 
     return add
@@ -80,4 +81,4 @@ def test_a_strategy_of_your_own_passes_the_suite_by_being_registered(registered)
     def least_likely(view, query_size, rng, *, class_idx=0):
         return top_k(view, 1 - view.predictions.probabilities_NC[:, class_idx], query_size)
 
-    check_acquisition(registered(least_likely, pointwise=True))
+    check_acquisition(registered(least_likely, pointwise=True, options_from={"class_idx": "a test"}))

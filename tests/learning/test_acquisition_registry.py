@@ -17,7 +17,8 @@ def strategies(monkeypatch):
 
 
 def added(name, function, requires=()):
-    register(name, requires=requires, cost="O(N)", reference="a test", idea="A test.", deterministic=True)(function)
+    fields = {"cost": "O(N)", "reference": "a test", "idea": "A test.", "formula": "u = 0", "when": "In tests."}
+    register(name, requires=requires, deterministic=True, **fields)(function)
 
 
 def test_a_misspelled_strategy_is_answered_with_the_nearest_name_and_the_list():
@@ -54,7 +55,7 @@ def test_a_strategy_sees_what_it_requires_and_nothing_else(strategies):
     added("curious", curious, requires=("terms", "weights"))
     select_batch("curious", make_view(6, 2), 2, np.random.default_rng(0))
     hidden = {name for name, value in vars(seen[0]).items() if value is None}
-    assert hidden == {"features", "predictions", "y", "action"}
+    assert hidden == {"features", "predictions", "y", "arm_N", "action"}
 
 
 @pytest.mark.parametrize(

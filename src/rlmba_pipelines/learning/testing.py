@@ -137,10 +137,22 @@ def labels_of_unlabeled_samples_are_out_of_reach(name: str) -> None:
     raise AssertionError("a view accepted labels of unlabeled samples")
 
 
+def poisoned_labels_are_refused(name: str) -> None:
+    """A view that was tampered with after its own checks does not reach a strategy."""
+    view = make_view(30, 6)
+    assert view.y is not None
+    view.y[view.candidate_rows[0]] = 0
+    try:
+        select_batch(name, view, 7, np.random.default_rng(3))
+    except ValueError:
+        return
+    raise AssertionError("a label of an unlabeled sample reached the strategy")
+
+
 def what_is_not_required_does_not_matter(name: str) -> None:
     view = make_view(30, 6)
-    requires = get_strategy(name).requires
-    bare: dict[str, Any] = {field: None for part, field in VIEW_FIELDS.items() if part not in requires}
+    needed = {VIEW_FIELDS[part] for part in get_strategy(name).requires}
+    bare: dict[str, Any] = {field: None for field in VIEW_FIELDS.values() if field not in needed}
     views = (view, replace(view, **bare))
     answers = [select_batch(name, v, 7, np.random.default_rng(3)).sample_ids.tolist() for v in views]
     assert answers[0] == answers[1]
@@ -173,6 +185,7 @@ STRATEGY_LAWS: tuple[Callable[[str], None], ...] = (
     an_empty_pool_gives_an_empty_batch,
     nonsense_is_refused,
     labels_of_unlabeled_samples_are_out_of_reach,
+    poisoned_labels_are_refused,
     what_is_not_required_does_not_matter,
     determinism_is_as_declared,
     precision_does_not_change_the_answer,

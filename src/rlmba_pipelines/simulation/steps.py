@@ -39,6 +39,7 @@ from rlmba_pipelines.models.state import FusionState
 from rlmba_pipelines.simulation.tables import (
     TRAINING,
     VALIDATION,
+    arms_of,
     batch_of,
     empty_batch,
     known_classes,
@@ -270,6 +271,7 @@ def view_of(
         predictions=None if predictions is None else predictions.take(sample_ids),
         terms=None if terms is None else terms.take(sample_ids),
         y=y,
+        arm_N=np.where(y != UNLABELED, arms_of(labels, sample_ids), UNLABELED),
         weights_M=state.weights_M,
         action=state.action,
     )
@@ -290,4 +292,5 @@ def without(view: PoolView, sample_ids: np.ndarray) -> PoolView:
         predictions=None if view.predictions is None else view.predictions.take(kept_ids),
         terms=None if view.terms is None else view.terms.take(kept_ids),
         y=None if view.y is None else view.y[keep],
+        arm_N=None if view.arm_N is None else view.arm_N[keep],
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlmba_pipelines.learning.types import Action, Labels, Predictions, RoundState, Selection, Terms
+from rlmba_pipelines.learning.types import UNLABELED, Action, Labels, Predictions, RoundState, Selection, Terms
 
 TRAINING, VALIDATION = "training", "validation"
 GIVEN = "manifest"  # the annotator of labels that were there before the run and cost nothing
@@ -55,6 +55,14 @@ def labels_for(labels: pd.DataFrame, classes: tuple[str, ...], purpose: str) -> 
     return Labels(rows["sample_id"].to_numpy(dtype=str), y, classes)
 
 
+def arms_of(labels: pd.DataFrame, sample_ids: np.ndarray) -> np.ndarray:
+    """int64[N], the arm that bought each sample; ``UNLABELED`` where none is on record."""
+    if "arm" not in labels:
+        return np.full(len(sample_ids), UNLABELED, dtype=np.int64)
+    arm = labels.set_index("sample_id")["arm"].reindex(sample_ids)
+    return arm.fillna(UNLABELED).to_numpy(dtype=np.int64)
+
+
 def spent(labels: pd.DataFrame, n_validation: int) -> int:
     """Labels paid for: everything bought, and the given validation split (its labels are used, so they count)."""
     return int((labels["annotator"] != GIVEN).sum()) + n_validation
@@ -65,6 +73,8 @@ def add_answers(labels: pd.DataFrame, batch: pd.DataFrame, answer: Answer) -> pd
     if batch.empty:
         return labels
     bought = answer(batch)
+    if "arm" in batch:  # which of several strategies asked: what a strategy of strategies learns from
+        bought = bought.merge(batch[["sample_id", "arm"]], on="sample_id", how="left")
     both = pd.concat([labels, bought], ignore_index=True) if len(labels) else bought
     return both.sort_values(["round", "sample_id"], ignore_index=True)
 

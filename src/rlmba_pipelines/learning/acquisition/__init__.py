@@ -1,14 +1,8 @@
-"""Acquisition strategies, one file each: a scorer composed with a selector. Importing them here registers them."""
+"""Acquisition strategies, one file each: a scorer composed with a selector. Importing this registers all of them."""
 
-from rlmba_pipelines.learning.acquisition import (  # noqa: F401
-    badge,
-    core_set,
-    coverage,
-    entropy,
-    herding,
-    margin,
-    random,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from rlmba_pipelines.learning.acquisition.registry import (
     Strategy,
     check_options,
@@ -19,3 +13,6 @@ from rlmba_pipelines.learning.acquisition.registry import (
 )
 
 __all__ = ["Strategy", "check_options", "get_strategy", "register", "select_batch", "strategy_names"]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

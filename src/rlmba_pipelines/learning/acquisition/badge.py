@@ -52,6 +52,8 @@ def gradient_embedding(predictions: Predictions) -> OuterProducts:
     cost="O(Q N (C + D))",
     reference="Ash et al. 2020, arXiv 1906.03671",
     idea="Ask for samples whose gradients are large and point different ways.",
+    formula="D² sampling on g = (p − onehot(ŷ)) ⊗ z",
+    when="Medium and large batches once the model is better than guessing.",
     deterministic=False,
 )
 def badge(view: PoolView, query_size: int, rng: np.random.Generator) -> Selection:

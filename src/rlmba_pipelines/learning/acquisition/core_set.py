@@ -15,6 +15,8 @@ from rlmba_pipelines.learning.types import PoolView, Selection
     cost="O(N L D), then a few rows a pick",
     reference="Sener & Savarese 2018, arXiv 1708.00489",
     idea="Ask for the sample farthest from everything labeled or already chosen.",
+    formula="argmax_x min over labeled and chosen of ‖z − z′‖",
+    when="When rare corners of the pool matter more than accuracy per label; outliers draw it.",
     deterministic=True,
 )
 def core_set(view: PoolView, query_size: int, rng: np.random.Generator) -> Selection:

@@ -45,7 +45,10 @@ def raw_embedding(view: PoolView) -> np.ndarray:
     cost="O(N² D)",
     reference="Bae et al. 2024, arXiv 2407.12212",
     idea="Ask for the batch that the rest of the pool most resembles.",
+    formula="F(A) = Σ_x max_{a ∈ A ∪ L} k(x, a), k on raw features",
+    when="The first batch, before there is a model.",
     deterministic=True,
+    options_from={"bandwidth_quantile": "chosen: the quantile of the default θ"},
 )
 def coverage(
     view: PoolView, query_size: int, rng: np.random.Generator, *, bandwidth_quantile: float = 0.1

@@ -16,6 +16,8 @@ from rlmba_pipelines.learning.types import PoolView, Selection
     cost="O(N C)",
     reference="Shannon 1948; Settles 2009",
     idea="Ask where the fused prediction is spread over most classes.",
+    formula="u(x) = −Σ_c p_c ln p_c",
+    when="Few classes; with many, the tail of small probabilities drowns the doubt that matters.",
     deterministic=True,
     pointwise=True,
 )

@@ -25,6 +25,8 @@ from rlmba_pipelines.learning.types import PoolView, Selection
     cost="O(N² D), then a few rows a pick",
     reference="Bae et al. 2025, arXiv 2412.20644; θ of RL-MBA at its fixed prior",
     idea="Ask for the batch that stands for the parts of the pool where model and modalities are in doubt.",
+    formula="F(A) = Σ_x u_θ(x) · max_{a ∈ A ∪ L} k_θ(x, a)",
+    when="The default, at any budget and any number of modalities.",
     deterministic=True,
 )
 def herding(view: PoolView, query_size: int, rng: np.random.Generator) -> Selection:

@@ -16,6 +16,8 @@ from rlmba_pipelines.learning.types import PoolView, Selection
     cost="O(N C)",
     reference="Scheffer et al. 2001",
     idea="Ask where the two likeliest classes are closest.",
+    formula="u(x) = 1 − (p₁ − p₂), the two largest probabilities",
+    when="A strong and cheap baseline at every budget; batches may repeat themselves.",
     deterministic=True,
     pointwise=True,
 )

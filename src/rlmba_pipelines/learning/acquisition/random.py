@@ -15,6 +15,8 @@ from rlmba_pipelines.learning.types import PoolView, Selection
     cost="O(N)",
     reference="simple random sampling without replacement",
     idea="Every candidate is as likely as any other.",
+    formula="u(x) ~ Uniform[0, 1)",
+    when="Always, beside everything else: what does not beat it is not worth its cost.",
     deterministic=False,
 )
 def random(view: PoolView, query_size: int, rng: np.random.Generator) -> Selection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,19 +11,27 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rlmba_pipelines.learning.types import PoolView, Predictions, Selection, UserError
+from rlmba_pipelines.learning.types import UNLABELED, PoolView, Predictions, Selection, UserError
 
 PROBABILITY_TOLERANCE = 1e-3  # of the sum of a row: float16 predictions pass, logits do not
 
 VIEW_FIELDS = {
     "features": "features",
     "predictions": "predictions",
+    "draws": "predictions",
+    "unimodal": "predictions",
     "terms": "terms",
     "y": "y",
+    "arms": "arm_N",
     "weights": "weights_M",
     "action": "action",
 }
-"""What a strategy may require -> the field of the view that holds it; ids, modalities and presence are always there."""
+"""What a strategy may require -> the field of the view that holds it; ids, modalities and presence are always there.
+
+``draws`` asks for predictions of at least two ensemble members, ``unimodal`` for those of every single modality.
+"""
+
+UNIMODAL = "unimodal"  # unimodal:<modality>:<strategy> sees one modality only: a control
 
 StrategyFunction = TypeVar("StrategyFunction", bound=Callable[..., Selection])
 
@@ -34,7 +43,11 @@ class Strategy:
     Attributes:
         function: ``(view, query_size, rng, *, **options) -> Selection``.
         requires: parts of the view it is given, keys of ``VIEW_FIELDS``.
-        cost: order of the arithmetic for N samples, C classes, Q picks, D feature dimensions.
+        idea: one sentence.
+        formula: utility or objective, in plain text.
+        when: one sentence on when to use it, and when not.
+        options_from: option -> where its default comes from.
+        cost: order of the arithmetic for N samples, L labeled, C classes, K draws, Q picks, D feature dimensions.
         deterministic: the generator is never asked.
         pointwise: a sample's utility does not depend on which other candidates there are.
     """
@@ -45,6 +58,9 @@ class Strategy:
     cost: str
     reference: str
     idea: str
+    formula: str
+    when: str
+    options_from: Mapping[str, str]
     deterministic: bool
     pointwise: bool
 
@@ -65,8 +81,11 @@ def register(
     cost: str,
     reference: str,
     idea: str,
+    formula: str,
+    when: str,
     deterministic: bool,
     pointwise: bool = False,
+    options_from: Mapping[str, str] | None = None,
 ) -> Callable[[StrategyFunction], StrategyFunction]:
     """Make a function known as strategy ``name``; the fields are those of :class:`Strategy`.
 
@@ -80,7 +99,22 @@ def register(
         raise ValueError(f"strategy {name!r} is registered twice")
 
     def keep(function: StrategyFunction) -> StrategyFunction:
-        _STRATEGIES[name] = Strategy(name, function, tuple(requires), cost, reference, idea, deterministic, pointwise)
+        strategy = Strategy(
+            name=name,
+            function=function,
+            requires=tuple(requires),
+            cost=cost,
+            reference=reference,
+            idea=idea,
+            formula=formula,
+            when=when,
+            options_from=dict(options_from or {}),
+            deterministic=deterministic,
+            pointwise=pointwise,
+        )
+        if set(strategy.options_from) != set(strategy.options):
+            raise ValueError(f"strategy {name!r} must say in options_from where each of its options comes from")
+        _STRATEGIES[name] = strategy
         return function
 
     return keep
@@ -92,13 +126,16 @@ def strategy_names() -> tuple[str, ...]:
 
 
 def get_strategy(name: str) -> Strategy:
-    """The strategy of that name.
+    """The strategy of that name; ``unimodal:<modality>:<strategy>`` is that strategy with one modality to look at.
 
     Raises:
         UserError: there is none; the nearest name and the list are given.
     """
     if name in _STRATEGIES:
         return _STRATEGIES[name]
+    if str(name).startswith(f"{UNIMODAL}:") and str(name).count(":") == 2:
+        _, modality, inner = str(name).split(":")
+        return _unimodal(name, modality, get_strategy(inner))
     near = difflib.get_close_matches(str(name), strategy_names(), n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise UserError(f"There is no strategy {name!r}.{hint} Choose one of: {', '.join(strategy_names())}.")
@@ -147,8 +184,75 @@ def check_options(name: str, options: Mapping[str, Any]) -> Strategy:
     return strategy
 
 
+def _unimodal(name: str, modality: str, inner: Strategy) -> Strategy:
+    """``inner``, shown one modality only; samples that lack it are chosen last, in the order of their ids."""
+
+    def function(view: PoolView, query_size: int, rng: np.random.Generator, **options: Any) -> Selection:
+        seen = one_modality(view, modality)
+        n_seen = min(query_size, len(seen.candidate_rows))
+        batch = inner.function(_only_required(inner, seen), n_seen, rng, **options) if n_seen else None
+        rest_ids = np.setdiff1d(view.sample_ids[view.candidate_rows], seen.sample_ids)[: query_size - n_seen]
+        lacking = Selection(rest_ids, np.zeros(len(rest_ids)))
+        if batch is None or not len(lacking):
+            return batch or lacking
+        reasons = {name: np.concatenate([column, np.zeros(len(rest_ids))]) for name, column in batch.reasons.items()}
+        ids, utility = (np.concatenate(both) for both in zip(_ids_utility(batch), _ids_utility(lacking), strict=True))
+        return Selection(ids, utility, reasons)
+
+    functools.update_wrapper(function, inner.function)
+    requires = tuple(dict.fromkeys(("unimodal" if part == "predictions" else part) for part in inner.requires))
+    return replace(inner, name=name, function=function, requires=requires)
+
+
+def _ids_utility(batch: Selection) -> tuple[np.ndarray, np.ndarray]:
+    return batch.sample_ids, batch.utility_Q
+
+
+def one_modality(view: PoolView, modality: str) -> PoolView:
+    """The samples that have ``modality``, and nothing of any other: its features, its head, its embedding.
+
+    Raises:
+        UserError: the view has no such modality.
+    """
+    if modality not in view.modalities:
+        raise UserError(f"There is no modality {modality!r} here; this data has {', '.join(view.modalities)}.")
+    m = view.modalities.index(modality)
+    rows = np.arange(len(view.sample_ids)) if view.present_NM is None else np.flatnonzero(view.present_NM[:, m])
+    ids, here_NM = view.sample_ids[rows], np.ones((len(rows), 1), dtype=bool)
+    predictions = view.predictions
+    if predictions is not None:
+        alone = slice(m, m + 1)
+        predictions = Predictions(
+            sample_ids=ids,
+            modalities=(modality,),
+            present_NM=here_NM,
+            probabilities_NC=predictions.unimodal_NMC[rows, m],
+            unimodal_NMC=predictions.unimodal_NMC[rows, alone],
+            draws_NKC=predictions.unimodal_draws_NMKC[rows, m],
+            unimodal_draws_NMKC=predictions.unimodal_draws_NMKC[rows, alone],
+            embedding_ND=predictions.modality_embedding_NMD[rows, m],
+            modality_embedding_NMD=predictions.modality_embedding_NMD[rows, alone],
+        )
+    return replace(
+        view,
+        sample_ids=ids,
+        labeled_N=view.labeled_N[rows],
+        modalities=(modality,),
+        present_NM=here_NM,
+        features=None if view.features is None else {modality: view.features[modality][rows]},
+        predictions=predictions,
+        terms=None if view.terms is None else view.terms.take(ids),
+        y=None if view.y is None else view.y[rows],
+        arm_N=None if view.arm_N is None else view.arm_N[rows],
+        weights_M=None if view.weights_M is None else np.ones(1),
+    )
+
+
 def _check_view(view: PoolView) -> None:
     n_samples = len(view.sample_ids)
+    for array in (view.y, view.arm_N):
+        if array is not None and (array[~view.labeled_N] != UNLABELED).any():
+            raise ValueError("PoolView: a label of an unlabeled sample is in the view")
     for name in ("predictions", "terms"):
         part = getattr(view, name)
         if part is not None and not np.array_equal(part.sample_ids, view.sample_ids):
@@ -180,7 +284,17 @@ def _only_required(strategy: Strategy, view: PoolView) -> PoolView:
             f"Strategy {strategy.name!r} needs {' and '.join(missing)}, which this round does not have; "
             "before there is a model use 'coverage' or 'random'."
         )
-    hidden: dict[str, Any] = {field: None for part, field in VIEW_FIELDS.items() if part not in strategy.requires}
+    predictions = view.predictions
+    if "draws" in strategy.requires and predictions is not None and predictions.draws_NKC.shape[1] < 2:
+        raise UserError(
+            f"Strategy {strategy.name!r} compares the members of an ensemble and needs at least two; raise "
+            "fusion.n_heads, or pass draws."
+        )
+    n_modalities = len(view.modalities)
+    if "unimodal" in strategy.requires and predictions is not None and predictions.unimodal_NMC.shape[1] < n_modalities:
+        raise UserError(f"Strategy {strategy.name!r} needs the predictions of every single modality.")
+    shown = {VIEW_FIELDS[part] for part in strategy.requires}
+    hidden: dict[str, Any] = {field: None for field in VIEW_FIELDS.values() if field not in shown}
     return replace(view, **hidden)
 
 

@@ -72,6 +72,7 @@ def make_view(
         predictions=predictions,
         terms=terms,
         y=np.where(labeled_N, y, UNLABELED),
+        arm_N=np.where(labeled_N, np.arange(n) % 3, UNLABELED),
         weights_M=np.arange(1.0, n_modalities + 1) / np.arange(1.0, n_modalities + 1).sum(),
         action=Action(fused_kernel=0.2, balanced_kernel=0.4, raw_kernel=0.4),
     )
@@ -93,7 +94,7 @@ def view_of(
     """
     order = np.argsort(sample_ids, kind="stable")
     sorted_ids = sample_ids[order]
-    by_row = {k: rest.pop(k)[order] for k in ("present_NM", "y") if rest.get(k) is not None}
+    by_row = {k: rest.pop(k)[order] for k in ("present_NM", "y", "arm_N") if rest.get(k) is not None}
     return PoolView(
         sample_ids=sorted_ids,
         labeled_N=labeled_N[order],
@@ -122,6 +123,7 @@ def take(view: PoolView, rows: np.ndarray) -> PoolView:
         predictions=predictions,
         terms=Terms(ids, {k: v[rows] for k, v in view.terms.columns.items()}) if view.terms else None,
         y=view.y[rows] if view.y is not None else None,
+        arm_N=view.arm_N[rows] if view.arm_N is not None else None,
         weights_M=view.weights_M,
         action=view.action,
     )

@@ -58,6 +58,8 @@ class PoolView:
         predictions: of the current model for every row.
         terms: named columns for every row.
         y: int64[N], class of labeled rows, ``UNLABELED`` elsewhere.
+        arm_N: int64[N], which of several strategies bought a labeled row (the reason ``arm`` it was chosen with);
+            ``UNLABELED`` for rows of which that is not known.
         weights_M: float64[M], modality weights (AMCB) on the simplex.
         action: θ of the policy.
     """
@@ -70,6 +72,7 @@ class PoolView:
     predictions: Predictions | None = None
     terms: Terms | None = None
     y: np.ndarray | None = None
+    arm_N: np.ndarray | None = None
     weights_M: np.ndarray | None = None
     action: Action | None = None
 
@@ -79,6 +82,8 @@ class PoolView:
             raise ValueError("PoolView: rows must be sorted by sample id, so that input order cannot matter")
         if self.labeled_N.shape != self.sample_ids.shape:
             raise ValueError("PoolView: labeled_N does not follow sample_ids")
+        if self.arm_N is not None and (self.arm_N[~self.labeled_N] != UNLABELED).any():
+            raise ValueError("PoolView: an unlabeled sample was bought by nobody, yet the view names its arm")
         if self.y is not None and (self.y[~self.labeled_N] != UNLABELED).any():
             raise ValueError("PoolView: a label of an unlabeled sample is in the view")
 
