@@ -19,12 +19,19 @@ def top_k(
         utility_N: float64[N] over all rows of the view, finite; labeled rows are ignored. Higher = chosen sooner.
         reasons: float64[N] columns to keep for the chosen.
 
+    Complexity: O(N + Q log Q).
+
     >>> view = PoolView(np.array(["a", "b", "c", "d"]), np.array([True, False, False, False]))
     >>> top_k(view, np.array([9.0, 0.5, 0.2, 0.5]), query_size=2).sample_ids.tolist()
     ['b', 'd']
     """
     check_finite(utility_N, view, "top_k: utility")
-    candidate_rows = view.candidate_rows
-    best_first = np.argsort(-utility_N[candidate_rows], kind="stable")  # rows are sorted by id, so stable = by id
-    rows = candidate_rows[best_first[:query_size]]
+    rows = view.candidate_rows
+    utility_U = utility_N[rows]
+    if 0 < query_size < len(rows):  # sort none but those that reach the last place, all who tie for it included
+        last = len(rows) - query_size
+        contenders = np.flatnonzero(utility_U >= np.partition(utility_U, last)[last])
+        rows, utility_U = rows[contenders], utility_U[contenders]
+    best_first = np.argsort(-utility_U, kind="stable")  # rows are sorted by id, so stable = by id
+    rows = rows[best_first[:query_size]]
     return selection_of(view, rows, utility_N[rows], reasons)
