@@ -57,7 +57,7 @@ def test_badge_is_k_means_pp_on_gradients_at_the_predicted_class():
     residual_NC = p_NC - np.eye(4)[p_NC.argmax(axis=1)]
     gradient_NG = np.einsum("nc,nd->ncd", residual_NC, z_ND).reshape(40, -1)
     assert_allclose(gradient_embedding(view.predictions).squared_norm_N, np.square(gradient_NG).sum(axis=1), rtol=1e-6)
-    batch = select_batch("badge", view, 10, rng())
+    batch = select_batch("badge", view, 10, rng(), {"mode": "exact_stream"})
     assert batch.sample_ids.tolist() == plain_kmeans_pp(view, gradient_NG, 10, rng())
     rows = [int(i[1:]) for i in batch.sample_ids]
     assert_allclose(batch.reasons["gradient_norm"], np.linalg.norm(gradient_NG[rows], axis=1), rtol=1e-6)
