@@ -102,8 +102,8 @@ def test_the_deepfool_distance_is_the_smallest_push_that_changes_the_prediction(
 def test_deepfool_asks_for_the_nearest_to_a_boundary_and_reports_the_distance():
     view, *_ = linear_view()
     batch = select_batch("deepfool", view, 48, rng())
-    assert (np.diff(batch.reasons["distance"]) >= 0).all()
-    assert_allclose(batch.utility_Q, -batch.reasons["distance"])
+    assert (np.diff(batch.reasons["boundary_distance"]) >= 0).all()
+    assert_allclose(batch.utility_Q, -batch.reasons["boundary_distance"])
     assert_allclose(batch.reasons["head_r_squared"], 1.0)
 
 

@@ -20,14 +20,20 @@ FAMILIES: tuple[Mapping[str, str], ...] = (
     {
         "vacuity": "the model has little evidence for any class",
         "mutual_information": "the members of the ensemble disagree",
+        "bald": "the members of the ensemble disagree",
     },
     {"conflict": "{pair} disagree"},
     {"margin_*": "{modality} alone leaves it open"},
     {
         "distance": "unlike anything labeled so far",
+        "typicality": "it is typical of a group that has no label yet",
         "coverage_gain": "it stands for many samples that nothing labeled covers yet",
     },
-    {"gradient_norm": "its label would move the model a lot"},
+    {
+        "gradient_norm": "its label would move the model a lot",
+        "fisher_gain": "its label would settle much of what the model is unsure of",
+        "flips": "mixed with labeled samples it changes its class",
+    },
 )
 
 GLOSSARY = {
@@ -41,6 +47,18 @@ GLOSSARY = {
     "coverage_gain": "How much closer the pool comes to something labeled.",
     "distance": "How far it lies from everything labeled.",
     "gradient_norm": "How strongly its label would change the model.",
+    "bald": "How much the members of the ensemble disagree; labels can settle this.",
+    "joint": "What the batch up to here tells together, in nats.",
+    "boundary_distance": "How far it lies from the nearest border between two classes; small is in doubt.",
+    "prediction_distance": "How far its prediction lies from those chosen before it.",
+    "fisher_gain": "How much of the model's uncertainty over the pool its label would settle.",
+    "flips": "How many labeled classes, mixed in a little, change its predicted class.",
+    "typicality": "How close it lies to its neighbors; high is typical of its group.",
+    "cluster_size": "How many samples its group holds.",
+    "newly_covered": "How many samples it brings within reach of a label.",
+    "confidence": "The probability of the likeliest class.",
+    "arm": "Which of the strategies chose it.",
+    "q": "The score of the published rule: uncertainty and distance, weighted.",
 }
 UNIMODAL = ("margin", "entropy", "vacuity")  # terms that exist for each modality alone, as ``<term>_<modality>``
 

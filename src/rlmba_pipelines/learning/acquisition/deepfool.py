@@ -62,5 +62,5 @@ def deepfool(view: PoolView, query_size: int, rng: np.random.Generator) -> Selec
     check_finite(embedding_ND, view, "deepfool: embedding")
     head = fit_linear_head(lambda rows: embedding_ND[rows].astype(np.float64), probabilities_NC)
     distance_N = boundary_distance(probabilities_NC, head).astype(np.float32).astype(np.float64)  # repeats tie
-    reasons = {"distance": distance_N, "head_r_squared": np.full(len(distance_N), head.r_squared)}
+    reasons = {"boundary_distance": distance_N, "head_r_squared": np.full(len(distance_N), head.r_squared)}
     return top_k(view, -distance_N, query_size, reasons)
