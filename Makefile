@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS ?= 1
 export KEDRO_LOGGING_CONFIG ?= conf/logging.yml
 
-.PHONY: help run test test-gpu viz viz-site data bench clean distclean install lint types imports
+.PHONY: help run test test-gpu test-statistical viz viz-site data bench bench-selection docs clean distclean install lint types imports
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -35,6 +35,9 @@ test-gpu: install  ## the loop on CUDA, checked against the CPU
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "No CUDA device can be used here; run this on a machine that has one."; exit 2; }
 	@$(BIN)/python -m pytest -m gpu
 
+test-statistical: install  ## laws of chance over many seeds
+	@$(BIN)/python -m pytest -m statistical
+
 viz: install  ## the lineage of all rounds in the browser (kedro-viz, http://127.0.0.1:4141)
 	@$(BIN)/kedro viz run --host 127.0.0.1
 
@@ -43,6 +46,14 @@ viz-site: install  ## the same as a static site in build/
 
 bench: install  ## default strategy against random and the overhead of Kedro; figures into docs/benchmarks.md
 	@$(BIN)/python scripts/bench.py
+
+bench-selection: install  ## every strategy beside other libraries, time and memory; docs/benchmarks_selection.md (hours, resumes)
+	@test -x .venv-peers/bin/python || { $(PYTHON) -m venv .venv-peers && echo '*' > .venv-peers/.gitignore; }
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement scripts/peers.txt
+	@PYTHONPATH=src .venv-peers/bin/python scripts/bench_selection.py
+
+docs: install  ## docs/strategies.md from the registry
+	@$(BIN)/python scripts/strategy_docs.py
 
 data: install  ## rebuild the committed emoji data from the registries, byte for byte
 	@$(BIN)/python -m pip install --quiet --constraint scripts/requirements-data.txt --requirement scripts/requirements-data.txt
@@ -54,7 +65,7 @@ clean:  ## delete everything that runs have made; the committed data, the enviro
 	@echo "cleaned; 'make distclean' deletes the environment too"
 
 distclean: clean  ## delete the environment as well
-	@rm -rf $(VENV) .make
+	@rm -rf $(VENV) .venv-peers .make
 
 install: $(INSTALLED)
 

@@ -1,0 +1,81 @@
+"""The benchmark of the strategies runs, goes on where it was stopped, and says in words what it could not measure."""
+
+import importlib
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlmba_pipelines.learning.acquisition import strategy_names
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    spec = importlib.util.spec_from_file_location("bench_selection", SCRIPTS / "bench_selection.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_smoke_run_writes_json_table_and_figure(tmp_path):
+    command = [sys.executable, str(SCRIPTS / "bench_selection.py"), "--smoke", "--out", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    cells = json.loads((tmp_path / "benchmarks_selection.json").read_text())["cells"]
+    assert [*cells] == ["least_confidence | N=400 | Q=10", "naive BADGE loop (numpy) | N=400 | Q=10"]
+    assert all(cell["status"] == "ok" for cell in cells.values()), cells
+    table = (tmp_path / "benchmarks_selection.md").read_text()
+    assert "| **least_confidence** | 0.0" in table
+    assert "| ↳ naive BADGE loop (numpy) | 0.0" in table
+    assert "<svg" in (tmp_path / "benchmarks_selection.svg").read_text()
+
+
+def test_what_was_measured_is_kept_and_what_was_over_on_a_smaller_pool_is_not_tried_again(bench, monkeypatch):
+    asked = []
+
+    def run_cell(name, n, q, pool, cap):
+        asked.append((name, n, q))
+        return {"status": "over"} if n == 20 else {"status": "ok", "seconds": 0.5, "extra_mb": 1.0}
+
+    monkeypatch.setattr(bench, "run_cell", run_cell)
+    arguments = bench.parsed(["--sizes", "10", "20", "30", "--queries", "5", "--strategies", "bald", "--no-peers"])
+    cells = {"bald | N=10 | Q=5": {"status": "ok", "seconds": 9.0, "extra_mb": 0.0}}
+    bench.run_all(arguments, cells, lambda: None)
+    assert asked == [("bald", 20, 5)]
+    assert [bench.words(cell, 120) for cell in cells.values()] == ["9.00 s · 0 MB", "> 120 s", "–"]
+
+
+def test_every_registered_strategy_is_timed_and_every_peer_is_compared_with_one_of_them(bench):
+    named = bench.contestants()
+    assert set(strategy_names()) <= set(named)
+    assert set(named.values()) == set(strategy_names())
+
+
+def test_a_cell_that_takes_too_long_is_stopped_and_one_that_fails_says_why(bench, monkeypatch):
+    assert bench.words({"status": "memory"}, 120) == "> 16 GiB"
+    assert bench.words({"status": "failed", "why": "x"}, 120) == "fails"
+    assert bench.words(None, 120) == ""
+    assert bench.three_digits(112.34) == "112"
+    sent = []
+
+    class Pipe:
+        send = staticmethod(sent.append)
+
+    cell = importlib.import_module("bench_cell")
+    monkeypatch.setattr(cell, "prepare", lambda name, pool, q: 1 / 0)
+    monkeypatch.setattr("resource.setrlimit", lambda *_: None)
+    cell.child("margin", 10, 5, {"width": 4, "n_classes": 3}, Pipe)
+    assert sent == [{"status": "failed", "why": "ZeroDivisionError: division by zero"}]
+
+
+def test_memory_is_the_peak_during_the_call_and_not_what_was_there_before(bench):
+    import numpy as np
+
+    before = np.ones(4_000_000)
+    found = importlib.import_module("bench_cell").measure(lambda: np.ones(8_000_000).sum() + before[0])
+    assert 50 < found["extra_mb"] < 90
