@@ -95,8 +95,8 @@ def select(
 
     Ids of your own, and what is labeled already; the farthest from it comes first:
 
-    >>> batch = select("core_set", features=features, probabilities=probabilities, sample_ids=["a", "b", "c"],
-    ...                labeled_ids=["a"], labels=["cat"], classes=["cat", "dog"], query_size=2, rng=0)
+    >>> batch = select("core_set", features=features, sample_ids=["a", "b", "c"], labeled_ids=["a"],
+    ...                query_size=2, rng=0)
     >>> batch.sample_ids.tolist(), batch.reasons["distance"].tolist()
     (['c', 'b'], [5.0, 1.0])
 
@@ -129,11 +129,13 @@ def select(
     blocks = {m: rows.numbers(block, named[m], "ND", here_NM[:, i]) for i, (m, block) in enumerate(blocks.items())}
 
     predictions, y, n_classes = None, None, None
-    if given["predictions"] is not None:
+    if "embedding" in known.requires and given["predictions"] is None:
+        probabilities = np.full((len(rows), 2), 0.5)  # nobody looks at them
+    if probabilities is not None or draws is not None:
         predictions = _predictions_of(
             rows, blocks, here_NM, probabilities, draws, embeddings, unimodal_probabilities, modality_embeddings
         )
-        n_classes = predictions.probabilities_NC.shape[1]
+        n_classes = None if given["predictions"] is None else predictions.probabilities_NC.shape[1]
     labeled_rows = rows.positions(labeled_ids, "labeled_ids")
     if labels is not None:
         y = rows.of_labeled(inputs.classes_of(labels, classes, n_classes), labeled_rows, "labels")

@@ -1,4 +1,10 @@
-"""Core-set: cover the fused embedding with balls as small as possible. Reference: Sener & Savarese 2018."""
+"""Core-set: cover the fused embedding with balls as small as possible.
+
+Concept  the batch for which the sample farthest from every labeled one is as near as can be (k-center).
+Source   Sener & Savarese 2018 (arXiv 1708.00489).
+Stated   greedy farthest-first traversal from the labeled set; a mixed-integer program refines it.
+Chosen   the greedy traversal alone, in the fused embedding.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +17,7 @@ from rlmba_pipelines.learning.types import PoolView, Selection
 
 @register(
     "core_set",
-    requires=("predictions",),
+    requires=("embedding",),
     cost="O(N L D), then a few rows a pick",
     reference="Sener & Savarese 2018, arXiv 1708.00489",
     idea="Ask for the sample farthest from everything labeled or already chosen.",
