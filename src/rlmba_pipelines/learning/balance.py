@@ -1,10 +1,12 @@
 """Balance: what each modality contributes, and the weight it gets for it.
 
 Concept  AMCB, adaptive modality contribution balancing (RL-MBA, arXiv 2603.25107).
-Source   the abstract; the gap rule is second-hand. Shapley 1953.
+Source   the abstract; the gap rule is second-hand. Shapley 1953. Under-use: Peng et al. 2022 (arXiv 2203.15332).
 Stated   weights follow the gap of unimodal and multimodal accuracy: w = softmax((Top1_m - Top1_mm) / tau).
-Chosen   Shapley values by enumeration; their positive parts, normalized, are the weights; EMA over rounds; a floor.
-         In the gap rule the shared Top1_mm cancels, so it raises the strong modality; it is kept as published.
+Chosen   Shapley values by enumeration; their positive parts, normalized, are the weights; a residual on the log-weights
+         for a policy to learn; EMA over rounds; a floor. In the gap rule the shared Top1_mm cancels, so it raises the
+         strong modality; it is kept as published. Under-use, accuracy alone minus accuracy of the head inside the
+         fusion, is the gap that balancing can close; its positive parts can be the weights too.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 from scipy.special import softmax
 
 MOST_PLAYERS = 5  # 2^5 evaluations; beyond, sampling would be needed
+PRIORS = ("uniform", "shapley", "published", "under_use")
 
 Value = Callable[[frozenset[str]], float] | Mapping[frozenset[str], float]
 
@@ -63,10 +66,28 @@ def published_gap(unimodal_accuracy_M: np.ndarray, multimodal_accuracy: float) -
     return np.asarray(unimodal_accuracy_M, dtype=np.float64) - multimodal_accuracy
 
 
+def under_use(alone_accuracy_M: np.ndarray, inside_accuracy_M: np.ndarray) -> np.ndarray:
+    """``a*_m - a_m``, float64[M] in [-1, 1]: what a model of the modality alone has over its head inside the fusion.
+
+    Positive where training together has left the modality behind what it could do.
+
+    Raises:
+        ValueError: shapes that differ, or accuracies that are not finite.
+
+    >>> under_use(np.array([0.75, 0.5]), np.array([0.5, 0.5]))
+    array([0.25, 0.  ])
+    """
+    alone_M, inside_M = (np.asarray(a, dtype=np.float64) for a in (alone_accuracy_M, inside_accuracy_M))
+    if alone_M.shape != inside_M.shape or not (np.isfinite(alone_M).all() and np.isfinite(inside_M).all()):
+        raise ValueError(f"under_use: accuracies must be finite and of the same modalities, got {alone_M}, {inside_M}")
+    return alone_M - inside_M
+
+
 def modality_weights(
     contribution_M: np.ndarray,
     *,
     prior: str = "shapley",
+    residual_M: np.ndarray | None = None,
     previous_M: np.ndarray | None = None,
     temperature: float = 1.0,
     ema: float = 0.0,
@@ -75,19 +96,23 @@ def modality_weights(
     """Weights of the modalities for the next round, float64[M] on the simplex, each at least ``floor / M``.
 
     Args:
-        contribution_M: Shapley values for ``shapley``, gaps for ``published``; ``uniform`` looks at their number only.
-        prior: ``shapley``: shares of the positive parts, to the power ``1 / temperature`` (all nonpositive: uniform);
-            ``published``: ``softmax(contribution / temperature)``; ``uniform``.
+        contribution_M: Shapley values for ``shapley``, gaps for ``published`` and ``under_use``; ``uniform`` looks at
+            their number only.
+        prior: ``shapley`` and ``under_use``: shares of the positive parts, to the power ``1 / temperature`` (all
+            nonpositive: uniform); ``published``: ``softmax(contribution / temperature)``; ``uniform``.
+        residual_M: added to the logarithm of the prior's weights, before EMA and floor; None (or all alike) is none.
         previous_M: weights of the round before; None in the first round, when ``ema`` has nothing to keep.
         temperature: positive; the higher, the more even.
         ema: share of ``previous_M`` that stays.
         floor: a weight below ``floor / M`` is lifted to it at the cost of the others' surplus; the rest stays as it is.
 
     Raises:
-        ValueError: an unknown prior, or contributions that are not finite.
+        ValueError: an unknown prior, or contributions or residuals that are not finite.
 
     >>> modality_weights(np.array([0.3, 0.1, -0.2]))
     array([0.75, 0.25, 0.  ])
+    >>> modality_weights(np.array([0.3, 0.1]), residual_M=np.log([1.0, 3.0]))
+    array([0.5, 0.5])
     >>> modality_weights(np.array([0.3, -0.2]), floor=0.5)
     array([0.75, 0.25])
     >>> modality_weights(np.array([0.3, 0.1]), previous_M=np.array([0.25, 0.75]), ema=0.5)
@@ -101,10 +126,12 @@ def modality_weights(
         target_M = uniform_M
     elif prior == "published":
         target_M = softmax(contribution_M / temperature)
-    elif prior == "shapley":
+    elif prior in ("shapley", "under_use"):
         target_M = _shares(contribution_M, 1 / temperature, uniform_M)
     else:
-        raise ValueError(f"unknown prior of the modality weights {prior!r}: choose 'uniform', 'shapley' or 'published'")
+        raise ValueError(f"unknown prior of the modality weights {prior!r}: choose one of {', '.join(PRIORS)}")
+    if residual_M is not None:
+        target_M = _moved(target_M, np.asarray(residual_M, dtype=np.float64))
     if previous_M is not None:
         target_M = ema * np.asarray(previous_M, dtype=np.float64) + (1 - ema) * target_M
     return _lifted(target_M, floor)
@@ -116,6 +143,16 @@ def _shares(contribution_M: np.ndarray, power: float, otherwise_M: np.ndarray) -
         return otherwise_M
     raised_M = (positive_M / positive_M.max()) ** power
     return raised_M / raised_M.sum()
+
+
+def _moved(weights_M: np.ndarray, residual_M: np.ndarray) -> np.ndarray:
+    """Weights times ``e^residual``, on the simplex again; bit for bit as they were where all residuals are alike."""
+    if residual_M.shape != weights_M.shape or not np.isfinite(residual_M).all():
+        raise ValueError(f"modality_weights: residuals must be finite, one a modality, got {residual_M}")
+    if np.ptp(residual_M) == 0:
+        return weights_M
+    moved_M = weights_M * np.exp(residual_M - residual_M[weights_M > 0].max())
+    return moved_M / moved_M.sum()
 
 
 def _lifted(weights_M: np.ndarray, floor: float) -> np.ndarray:

@@ -1,29 +1,60 @@
 """The decision process: what a policy sees, does and is rewarded for.
 
 Concept  labeling round by round as a Markov decision process (RL-MBA, arXiv 2603.25107).
-Source   the abstract: reward from accuracy gain and modality balance.
+Source   the abstract: reward from accuracy gain and modality balance. Relative reward: a third-party note.
 Stated   state, action and reward are named; their exact form was not readable.
 Chosen   a scale-free state, so that a policy can transfer; theta (``types.Action``) is the action; reward is accuracy
-         gain plus lambda times the fall of modality imbalance, both on validation only.
+         over what the learning curve forecast, plus lambda times the fall of imbalance, minus cost; validation only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
 
 from rlmba_pipelines.learning.types import Action
+
+LEAST_POINTS = 3  # of the learning curve, before a forecast is made from more than its last point
+LEAST_ERROR = 1e-3  # an error rate below this counts as this: the logarithm of 0 fits no curve
+BOUND = 5.0  # of every number of the vector: far outside what rounds give, and no outlier can blow a policy up
+
+SHARED_FIELDS = (
+    "accuracy",
+    "nll",
+    "ece",
+    "imbalance",
+    "spent",
+    "doubt",
+    "doubt_spread",
+    "class_diversity",
+    "novelty",
+    "loss_slope",
+    "gradient_norm",
+    "label_entropy",
+)
+MODALITY_FIELDS = ("contribution", "modality_doubt")
 
 
 @dataclass(frozen=True)
 class State:
     """What a policy sees before it acts; every field is free of the size of pool, classes and modalities.
 
+    Nothing depends on the order of samples or classes; what belongs to a modality goes by its name.
+
     Attributes:
         accuracy, ece, imbalance: on validation, in [0, 1].
         nll: on validation, divided by ln C: 1 is a uniform guess.
         spent: labels bought, as a share of the budget (of the pool where there is no budget).
-        contribution: modality -> Shapley value.
+        contribution: modality -> Shapley value, share of accuracy.
+        doubt, doubt_spread: mean and standard deviation over the candidates of the fused margin term, [0, 1].
+        class_diversity: entropy of the mean prediction over the candidates / ln C, [0, 1].
+        novelty: distance of the candidates' mean embedding from that of the labeled, in standard deviations.
+        loss_slope: fall of the training loss over the epochs, as a share of its mean; negative where it falls.
+        gradient_norm: g / (1 + g) of the training's last gradient norm, [0, 1).
+        label_entropy: entropy of the class shares among the training labels / ln C, [0, 1]; 1 is even.
+        modality_doubt: modality -> mean margin term of its own head over the candidates that have it, [0, 1].
     """
 
     accuracy: float
@@ -32,32 +63,126 @@ class State:
     imbalance: float
     spent: float
     contribution: Mapping[str, float]
+    doubt: float = 0.0
+    doubt_spread: float = 0.0
+    class_diversity: float = 0.0
+    novelty: float = 0.0
+    loss_slope: float = 0.0
+    gradient_norm: float = 0.0
+    label_entropy: float = 0.0
+    modality_doubt: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, object]:
+        """The state as JSON; ``State(**saved)`` reads it."""
+        return asdict(self)
+
+    @property
+    def shared_vector(self) -> np.ndarray:
+        """float64[12], ``SHARED_FIELDS`` in that order, clipped to ±5."""
+        return np.clip([getattr(self, name) for name in SHARED_FIELDS], -BOUND, BOUND)
+
+    def modality_matrix(self, modalities: Sequence[str]) -> np.ndarray:
+        """float64[M, 2], ``MODALITY_FIELDS`` of each modality in the order given; what is not known is 0."""
+        rows = [[getattr(self, name).get(modality, 0.0) for name in MODALITY_FIELDS] for modality in modalities]
+        return np.clip(np.array(rows, dtype=np.float64).reshape(len(modalities), len(MODALITY_FIELDS)), -BOUND, BOUND)
+
+    def vector(self, modalities: Sequence[str]) -> np.ndarray:
+        """float64[12 + 2 M]: what is shared, then each modality's own numbers in the order given.
+
+        >>> State(.5, .4, .1, .3, .2, {"text": .1, "image": .3}).vector(["image", "text"])[-4:].tolist()
+        [0.3, 0.0, 0.1, 0.0]
+        """
+        return np.concatenate([self.shared_vector, self.modality_matrix(modalities).ravel()])
 
 
 @dataclass(frozen=True)
 class Transition:
-    """One round as a policy learns from it."""
+    """One round as a policy learns from it.
+
+    Attributes:
+        score: gradient of the batch's log-probability by each parameter of the policy that drew it; empty where the
+            batch was not drawn.
+    """
 
     state: State
     action: Action
     reward: float
     next_state: State
+    score: Mapping[str, float] = field(default_factory=dict)
+
+
+def forecast_accuracy(labels: Sequence[int], accuracies: Sequence[float], next_labels: int) -> float:
+    """What the learning curve so far promises for ``next_labels``: the power law ``1 - accuracy = b n^-c``, in [0, 1].
+
+    ``b`` and ``c`` by least squares in logarithms, ``c`` at least 0 (labels are not expected to harm). Fewer than three
+    points, or all at the same number of labels, promise the last accuracy again.
+
+    Args:
+        labels: training labels behind each accuracy, oldest first.
+        accuracies: of the earlier rounds, in [0, 1], at least one.
+
+    Raises:
+        ValueError: no point, or as many labels as accuracies are not there.
+
+    >>> forecast_accuracy([100, 200, 400], [0.2, 0.6, 0.8], 800)  # the error is 80 / n
+    0.9
+    >>> forecast_accuracy([100, 200], [0.2, 0.6], 400)
+    0.6
+    """
+    if not len(accuracies) or len(labels) != len(accuracies):
+        raise ValueError(f"forecast_accuracy: {len(labels)} label counts for {len(accuracies)} accuracies")
+    log_n = np.log(np.maximum(np.asarray(labels, dtype=np.float64), 1.0))
+    spread = log_n - log_n.mean()
+    if len(accuracies) < LEAST_POINTS or not spread.any():
+        return float(accuracies[-1])
+    log_error = np.log(np.maximum(1 - np.asarray(accuracies, dtype=np.float64), LEAST_ERROR))
+    power = max(0.0, float(-(spread @ log_error) / (spread @ spread)))
+    error = np.exp(log_error.mean() - power * (np.log(max(next_labels, 1)) - log_n.mean()))
+    return float(np.clip(1 - error, 0.0, 1.0).round(12))
 
 
 def reward(
-    accuracy_before: float,
+    expected_accuracy: float,
     accuracy_after: float,
     imbalance_before: float,
     imbalance_after: float,
     *,
     balance_weight: float = 0.0,
+    cost: float = 0.0,
 ) -> float:
-    """Accuracy gained, plus ``balance_weight`` (lambda) times the imbalance lost; higher is better.
+    """Accuracy over what was expected, plus ``balance_weight`` (lambda) times the imbalance lost, minus ``cost``.
+
+    Args:
+        expected_accuracy: ``forecast_accuracy`` of the rounds before; or simply the accuracy before.
+        cost: price of the batch, in accuracy.
 
     >>> reward(0.5, 0.75, 0.5, 0.25, balance_weight=0.5)
     0.375
+    >>> reward(0.5, 0.75, 0.5, 0.25, balance_weight=0.5, cost=0.125)
+    0.25
     """
-    return (accuracy_after - accuracy_before) - balance_weight * (imbalance_after - imbalance_before)
+    return (accuracy_after - expected_accuracy) - balance_weight * (imbalance_after - imbalance_before) - cost
+
+
+def published_reward(accuracy_after: float, baselines: Callable[[], Mapping[str, float]]) -> float:
+    """The published reward: accuracy minus the mean accuracy of the baselines run on the same pool.
+
+    Simulation only: a baseline's batch needs labels that a real run has not bought, and whoever passes ``baselines``
+    has to count them. How several baselines are joined was not readable; the mean is chosen here.
+
+    Args:
+        baselines: asked once; name -> accuracy.
+
+    Raises:
+        ValueError: there is no baseline.
+
+    >>> published_reward(0.75, lambda: {"badge": 0.5, "bmmal": 0.75})
+    0.125
+    """
+    accuracies = list(baselines().values())
+    if not accuracies:
+        raise ValueError("published_reward: there is no baseline to compare with")
+    return accuracy_after - float(np.mean(accuracies))
 
 
 def stop_reason(

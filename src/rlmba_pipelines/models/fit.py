@@ -6,6 +6,7 @@ The same seed, labels and features give the same bits on a CPU, in whatever orde
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,13 +15,22 @@ from torch import Tensor
 from rlmba_pipelines.config import FusionConfig
 from rlmba_pipelines.learning.types import Features, Labels, UserError
 from rlmba_pipelines.models.adamw import AdamW
+from rlmba_pipelines.models.early_stopping import BestModel
+from rlmba_pipelines.models.finetune import TOWERS, new_network
 from rlmba_pipelines.models.fusion import FusionNetwork
+from rlmba_pipelines.models.gradients import GradientBalance
 from rlmba_pipelines.models.losses import cross_entropy, evidential
 from rlmba_pipelines.models.state import FREQUENCY, FusionState, device_of, tensors_of, torch_threads
 
 
 def fit_fusion(
-    features: Features, labels: Labels, config: FusionConfig, *, seed: int, weights_M: np.ndarray | None = None
+    features: Features,
+    labels: Labels,
+    config: FusionConfig,
+    *,
+    seed: int,
+    weights_M: np.ndarray | None = None,
+    validation: Labels | None = None,
 ) -> FusionState:
     """Train the fusion network from scratch on ``labels``.
 
@@ -29,10 +39,12 @@ def fit_fusion(
     and is left out.) AdamW, cosine schedule: ``epochs`` passes of each member, and at least ``min_steps`` steps.
 
     Args:
-        features: of at least the labeled samples.
+        features: of at least the labeled samples, those of ``validation`` included.
         labels: at least one; classes without a label are allowed.
         seed: names initial weights, minibatches and dropout.
         weights_M: float64[M] on the simplex; None is uniform.
+        validation: with ``config.early_stopping``, the weights kept are those with the least NLL on these; None or no
+            label keeps the last weights.
 
     Raises:
         UserError: no label at all.
@@ -41,11 +53,16 @@ def fit_fusion(
     if not len(labels):
         raise UserError("There is no label to train on yet: answer more of the batch, or buy a larger start batch.")
     with torch_threads(config.threads):
-        return _fit(features, labels, config, seed, weights_M)
+        return _fit(features, labels, config, seed, weights_M, validation)
 
 
 def _fit(
-    features: Features, labels: Labels, config: FusionConfig, seed: int, weights_M: np.ndarray | None
+    features: Features,
+    labels: Labels,
+    config: FusionConfig,
+    seed: int,
+    weights_M: np.ndarray | None,
+    validation: Labels | None,
 ) -> FusionState:
     order = np.argsort(labels.sample_ids)
     sample_ids = labels.sample_ids[order]
@@ -57,8 +74,8 @@ def _fit(
 
     weights = np.full(n_modalities, 1 / n_modalities) if weights_M is None else np.asarray(weights_M)
     dims = {name: block.shape[1] for name, block in taken.blocks.items()}
-    network = FusionNetwork(
-        dims, n_classes=n_classes, width=config.width, n_heads=config.n_heads, fusion=config.fusion,
+    network = new_network(
+        config.mode, dims, n_classes=n_classes, width=config.width, n_heads=config.n_heads, fusion=config.fusion,
         activation=config.activation, weights_M=torch.from_numpy(weights.astype(np.float32)),
     )
     network.draw_weights(draw)
@@ -66,8 +83,20 @@ def _fit(
     batch_size = min(config.train_batch_size, n_samples)
     steps_per_epoch = n_samples // batch_size
     steps = max(config.min_steps, config.epochs * steps_per_epoch)
-    optimizer = AdamW(network.parameters(), weight_decay=config.weight_decay)
+    optimizers = _optimizers(network, config)
+    balance = None if config.gradient == "none" else GradientBalance(network, config.gradient, config.ogm_alpha, draw)
     losses: list[float] = []
+
+    def state(**log: object) -> FusionState:
+        tensors = {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
+        tensors[FREQUENCY] = np.bincount(labels.y, minlength=n_classes) / n_samples
+        return FusionState(
+            tensors=tensors, modalities=taken.modalities, classes=labels.classes, dims=dims, fusion=config.fusion,
+            activation=config.activation, loss=config.loss, width=config.width, n_heads=config.n_heads, log=log,
+            mode=config.mode,
+        )
+
+    best = BestModel(features, validation, config, steps) if config.early_stopping and validation else None
     for epoch in range(math.ceil(steps / steps_per_epoch)):
         total = torch.zeros((), device=device)
         order_KN = torch.rand(config.n_heads, n_samples, generator=draw).argsort(1).to(device)
@@ -75,38 +104,81 @@ def _fit(
         for step in range(steps_now):
             progress = (epoch * steps_per_epoch + step) / steps
             rows_KB = order_KN[:, step * batch_size : (step + 1) * batch_size]
-            present = present_MN[:, rows_KB]
-            heads = network(
-                [block[rows_KB] for block in blocks], present,
-                keep=_kept((*present.shape, config.width), config.dropout, draw, device),
-                fused_present=_modality_dropout(present, config.modality_dropout, draw),
-            )
-            loss_KB = _loss(heads.logits, y_N[rows_KB], present, config, progress)
-            loss = loss_KB.mean()
-            loss.backward()
-            optimizer.step(config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress)))
-            total += loss.detach()
+            loss_KB = _descend(network, blocks, present_MN, y_N, rows_KB, config, progress, draw, balance)
+            for optimizer, learning_rate in optimizers:
+                optimizer.step(learning_rate * 0.5 * (1 + math.cos(math.pi * progress)))
+            total += loss_KB.mean()
+            if best is not None:
+                best.look(epoch * steps_per_epoch + step + 1, state)
         losses.append(float(total) / steps_now)
         if not math.isfinite(losses[-1]):
             bad = sample_ids[rows_KB[~torch.isfinite(loss_KB)].unique().cpu().numpy()][:3]
             raise ValueError(f"The training loss is not finite in epoch {epoch} (samples {', '.join(map(str, bad))}"
                              " …); lower fusion.learning_rate.")
-    tensors = {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
-    tensors[FREQUENCY] = np.bincount(labels.y, minlength=n_classes) / n_samples
-    return FusionState(
-        tensors=tensors, modalities=taken.modalities, classes=labels.classes, dims=dims, fusion=config.fusion,
-        activation=config.activation, loss=config.loss, width=config.width, n_heads=config.n_heads,
-        log={"train_loss": losses, "gradient_norm": optimizer.gradient_norm()},
-    )
+    log = {"train_loss": losses, "gradient_norm": optimizers[0][0].gradient_norm()}
+    return state(**log) if best is None else best.kept(log)
 
 
-def _loss(logits: Tensor, y: Tensor, present: Tensor, config: FusionConfig, progress: float) -> Tensor:
+def _descend(
+    network: FusionNetwork,
+    blocks: Sequence[Tensor],
+    present_MN: Tensor,
+    y_N: Tensor,
+    rows_KB: Tensor,
+    config: FusionConfig,
+    progress: float,
+    draw: torch.Generator,
+    balance: GradientBalance | None,
+) -> Tensor:
+    """Leave the gradient of a batch at the parameters, gathered over ``config.accumulate`` parts of it.
+
+    Returns:
+        float32[K, B], the loss of every sample, detached.
+    """
+    parts = []
+    for rows in rows_KB.chunk(config.accumulate, 1):
+        present, y = present_MN[:, rows], y_N[rows]
+        heads = network(
+            [block.index_select(0, rows.flatten()).view(*rows.shape, -1) for block in blocks], present,
+            keep=_kept((*present.shape, config.width), config.dropout, draw, present.device),
+            fused_present=_modality_dropout(present, config.modality_dropout, draw),
+        )
+        loss_HKB = _loss_by_head(heads.logits, y, config, progress)
+        loss = _joint_loss(loss_HKB, present, config)
+        share = rows.shape[1] / rows_KB.shape[1]
+        if balance is not None:
+            fused_share = share / (1 + config.unimodal_loss * len(present))
+            balance.watch(heads, y, present, loss_HKB[-1].mean() * fused_share)
+        (loss.mean() * share).backward()
+        parts.append(loss.detach())
+    if balance is not None:
+        balance.apply()
+    return torch.cat(parts, 1)
+
+
+def _optimizers(network: FusionNetwork, config: FusionConfig) -> list[tuple[AdamW, float]]:
+    """Every optimizer with its learning rate: encoders that are trained along take smaller steps than the rest."""
+    towers: list[Tensor] = []
+    rest: list[Tensor] = []
+    for name, parameter in network.named_parameters():
+        (towers if name.startswith(TOWERS) else rest).append(parameter)
+    found = [(AdamW(rest, weight_decay=config.weight_decay), config.learning_rate)]
+    if towers:
+        found.append((AdamW(towers, weight_decay=config.weight_decay), config.encoder_learning_rate))
+    return found
+
+
+def _loss_by_head(logits: Tensor, y: Tensor, config: FusionConfig, progress: float) -> Tensor:
+    """Loss of every head on each sample of each member, float32[M + 1, K, B]; the last plane is the fused head's."""
+    if config.loss == "edl":
+        annealing = min(1.0, 2 * progress)
+        return evidential(logits, y, annealing=annealing, correct_evidence=config.correct_evidence)
+    return cross_entropy(logits, y)
+
+
+def _joint_loss(loss_HKB: Tensor, present: Tensor, config: FusionConfig) -> Tensor:
     """Loss of each sample of each member, float32[K, B]: the mean over the fused head and, with weight
     ``unimodal_loss``, the heads of the present modalities."""
-    if config.loss == "edl":
-        loss_HKB = evidential(logits, y, annealing=min(1.0, 2 * progress))
-    else:
-        loss_HKB = cross_entropy(logits, y)
     unimodal = config.unimodal_loss * (loss_HKB[:-1] * present).sum(0)
     return (loss_HKB[-1] + unimodal) / (1 + config.unimodal_loss * len(present))
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rlmba_pipelines.learning.types import Features
+from rlmba_pipelines.models.finetune import new_network
 from rlmba_pipelines.models.fusion import FusionNetwork, normalized
 from rlmba_pipelines.models.reduce import check_finite_rows
 
@@ -29,7 +30,9 @@ class FusionState:
         classes: C names.
         dims: modality -> D_m.
         fusion, activation, loss, width, n_heads: what is needed to build the network again.
-        log: ``train_loss`` (mean by epoch) and ``gradient_norm`` (running mean at the end).
+        log: ``train_loss`` (mean by epoch) and ``gradient_norm`` (running mean at the end); with early stopping also
+            ``validation_nll`` (at every look) and ``kept_step``.
+        mode: ``frozen``, or ``finetune`` where ``tensors`` hold encoders too.
     """
 
     tensors: Mapping[str, np.ndarray]
@@ -42,6 +45,7 @@ class FusionState:
     width: int
     n_heads: int
     log: Mapping[str, Any]
+    mode: str = "frozen"
 
     def pack(self) -> PackedModel:
         """Arrays and JSON-able facts; ``unpack`` gives the same state back."""
@@ -60,9 +64,9 @@ class FusionState:
 
 def network_of(state: FusionState) -> FusionNetwork:
     """The network of a fitted state, ready to predict."""
-    network = FusionNetwork(
-        state.dims, n_classes=len(state.classes), width=state.width, n_heads=state.n_heads, fusion=state.fusion,
-        activation=state.activation, weights_M=torch.from_numpy(state.tensors["weights_M"]),
+    network = new_network(
+        state.mode, state.dims, n_classes=len(state.classes), width=state.width, n_heads=state.n_heads,
+        fusion=state.fusion, activation=state.activation, weights_M=torch.from_numpy(state.tensors["weights_M"]),
     )
     weights = {name: torch.from_numpy(value) for name, value in state.tensors.items() if name != FREQUENCY}
     network.load_state_dict(weights)

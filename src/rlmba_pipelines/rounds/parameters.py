@@ -12,8 +12,10 @@ from pydantic import ValidationError
 
 from rlmba_pipelines.config import BLOCK_FILES, Parameters
 from rlmba_pipelines.learning.acquisition import check_options
-from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.learning.policy import start_policy
+from rlmba_pipelines.learning.types import UserError, rng_of
 from rlmba_pipelines.rounds.commits import Experiment
+from rlmba_pipelines.simulation.decide import prior_of
 
 # what may change from one call to the next without changing what a committed round holds
 FREE_PARAMETERS: dict[str, set[str] | None] = {
@@ -46,6 +48,13 @@ def checked(raw: dict[str, Any]) -> Parameters:
     check_options(parameters.rounds.strategy, parameters.rounds.strategy_options)
     if parameters.rounds.reference:
         check_options(parameters.rounds.reference, {})
+    policy = parameters.policy
+    start_policy(policy.name, prior_of(policy), rng_of(parameters.rounds.seed, 0, "policy"), policy.options)
+    if parameters.policy.difficulty > 0 and not parameters.difficulty.enabled:
+        raise UserError(
+            "policy.difficulty is above 0, but none is learned; set difficulty.enabled to true "
+            "(conf/base/parameters_evidential_scoring.yml)."
+        )
     for block in ("encoders", "fusion"):
         if getattr(parameters, block).device == "cuda" and not torch.cuda.is_available():
             raise UserError(f"{block}.device is 'cuda', but no CUDA device can be used here; use --device auto or cpu.")

@@ -7,35 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from rlmba_pipelines.config import BalanceConfig, EvidenceConfig, FusionConfig, PolicyConfig, RoundsConfig
+from rlmba_pipelines.config import BalanceConfig, FusionConfig, PolicyConfig, RoundsConfig
 from rlmba_pipelines.learning.acquisition import select_batch
 from rlmba_pipelines.learning.balance import modality_weights
-from rlmba_pipelines.learning.evidence import evidence_of, terms_of
-from rlmba_pipelines.learning.mdp import State, stop_reason
-from rlmba_pipelines.learning.metrics.evaluation import contributions, measure
-from rlmba_pipelines.learning.policy import policy_from_dict
-from rlmba_pipelines.learning.policy.fixed import FixedPolicy
+from rlmba_pipelines.learning.mdp import stop_reason
+from rlmba_pipelines.learning.policy import start_policy
 from rlmba_pipelines.learning.types import (
     UNLABELED,
-    Action,
-    Evidence,
     Features,
-    Labels,
     PoolView,
     Predictions,
     RoundState,
     Selection,
     Terms,
+    rng_of,
     rows_of,
 )
 from rlmba_pipelines.models.fit import fit_fusion
-from rlmba_pipelines.models.predict import predict_fusion, predict_subset
 from rlmba_pipelines.models.state import FusionState
+from rlmba_pipelines.simulation.appraisal import appraise as appraise
+from rlmba_pipelines.simulation.decide import Observation, learned, prior_of, score_of
+from rlmba_pipelines.simulation.measurement import held_labels
+from rlmba_pipelines.simulation.measurement import measure_on as measure_on
+from rlmba_pipelines.simulation.measurement import measure_validation as measure_validation
 from rlmba_pipelines.simulation.tables import (
     TRAINING,
     VALIDATION,
@@ -49,108 +47,87 @@ from rlmba_pipelines.simulation.tables import (
 
 
 def first_state(modalities: Sequence[str], seed: int, policy: PolicyConfig) -> RoundState:
-    """Before anything was seen: equal weights, the prior θ."""
+    """Before anything was seen: equal weights, a policy that has learned nothing, the prior θ."""
     uniform_M = np.full(len(modalities), 1 / len(modalities))
-    prior = Action(**policy.model_dump())
-    return RoundState(0, uniform_M, FixedPolicy(prior).to_dict(), seed, prior)
+    prior = prior_of(policy)
+    started = start_policy(policy.name, prior, rng_of(seed, 0, "policy"), policy.options)
+    return RoundState(0, uniform_M, started.to_dict(), seed, prior)
 
 
-def next_state(state: RoundState) -> RoundState:
-    """What the next round starts from."""
-    return replace(state, round_idx=state.round_idx + 1)
+def next_state(state: RoundState, batch: pd.DataFrame) -> RoundState:
+    """What the next round starts from, once ``batch`` is bought."""
+    return replace(state, round_idx=state.round_idx + 1, score=score_of(batch, state.score))
 
 
-def learn(features: Features, labels: Labels, state: RoundState, fusion: FusionConfig) -> FusionState:
-    """Train from scratch on everything bought for training; initial weights hang on seed and round only."""
-    seed = int(state.rng("train").integers(2**31))
-    return fit_fusion(features, labels, fusion, seed=seed, weights_M=state.weights_M)
-
-
-def appraise(
-    model: FusionState, pool: Features, state: RoundState, fusion: FusionConfig, evidence: EvidenceConfig
-) -> tuple[Predictions, Evidence, Terms]:
-    """What the model says about the pool, how sure it is, and what that is worth in terms."""
-    predictions = predict_fusion(model, pool, fusion)
-    opinions = evidence_of(predictions, source=evidence.source, rule=evidence.rule, weights_M=state.weights_M)
-    terms = terms_of(opinions, predictions)
-    # draws are most of what a round writes: those of single modalities are in the evidence now, and float32 logits
-    # are behind the others
-    kept = replace(
-        predictions,
-        draws_NKC=predictions.draws_NKC.astype(np.float32),
-        unimodal_draws_NMKC=predictions.unimodal_draws_NMKC[:, :, :0],
-    )
-    return kept, opinions, terms
-
-
-def measure_validation(
-    model: FusionState, features: Features, validation: pd.DataFrame, labels: pd.DataFrame, fusion: FusionConfig
-) -> dict[str, float]:
-    """``measure_on`` the validation split ``sample_id, label``, or on the random slice that was bought for it."""
-    return measure_on(
-        model, features, validation if len(validation) else labels[labels["purpose"] == VALIDATION], fusion
-    )
-
-
-def measure_on(model: FusionState, features: Features, held: pd.DataFrame, fusion: FusionConfig) -> dict[str, float]:
-    """Accuracy, macro-F1, NLL, ECE, accuracy of each modality's head, Shapley values and imbalance; {} without labels.
+def learn(
+    features: Features,
+    labels: pd.DataFrame,
+    validation: pd.DataFrame,
+    classes: tuple[str, ...],
+    state: RoundState,
+    fusion: FusionConfig,
+    *,
+    weigh: bool = True,
+) -> FusionState:
+    """Train from scratch on everything bought for training; initial weights hang on seed and round only.
 
     Args:
-        held: ``sample_id, label``; labels of classes that the model has not met are left out.
+        labels: everything bought.
+        validation: ``sample_id, label`` of the validation split; looked at by early stopping alone.
+        weigh: whether the modality weights enter the fusion; otherwise all modalities weigh alike.
     """
-    held_labels = labels_for(held.assign(purpose=VALIDATION), model.classes, VALIDATION)
-    if not len(held_labels):
-        return {}
-    held_features = features.take(held_labels.sample_ids)
-    found = measure(predict_fusion(model, held_features, fusion), held_labels)
-    return {
-        **found,
-        **contributions(partial(predict_subset, model, held_features, fusion), held_labels, features.modalities),
-        "n_classes": len(model.classes),
-        "n": len(held_labels),
-        "n_correct": round(found["accuracy"] * len(held_labels)),
-    }
+    seed = int(state.rng("train").integers(2**31))
+    training, held = labels_for(labels, classes, TRAINING), held_labels(validation, labels, classes)
+    weights_M = state.weights_M if weigh else None
+    return fit_fusion(features, training, fusion, seed=seed, weights_M=weights_M, validation=held)
 
 
 def adapt(
     state: RoundState,
     validation: Mapping[str, float],
+    observation: Observation | None,
     modalities: Sequence[str],
     labels_spent: int,
     balance: BalanceConfig,
     rounds: RoundsConfig,
+    policy: PolicyConfig,
 ) -> RoundState:
-    """AMCB and the policy look at validation: new modality weights, the next action, and whether to stop."""
-    if not validation:
+    """AMCB and the policy look at validation: new modality weights, the next action, and whether to stop.
+
+    The policy learns from the batch before, once, and acts; without anything to measure on all stays as it is.
+    """
+    if not validation or observation is None:
         return state
     if balance.prior == "published":  # a modality that no validation sample has is as good as guessing
         contribution = [validation.get(f"accuracy_{name}", 1 / validation["n_classes"]) for name in modalities]
+    elif balance.prior == "under_use":
+        contribution = [validation.get(f"under_use_{name}", 0.0) for name in modalities]
     else:
         contribution = [validation[f"shapley_{name}"] for name in modalities]
     weights_M = modality_weights(
         np.array(contribution),
         prior=balance.prior,
+        residual_M=residual_of(state.policy, modalities),
         previous_M=state.weights_M,
         temperature=balance.temperature,
         ema=balance.ema,
         floor=balance.floor,
     )
     accuracies = (*state.accuracies, validation["accuracy"])
-    seen = State(
-        accuracy=validation["accuracy"],
-        nll=validation["nll"] / np.log(validation["n_classes"]),
-        ece=validation["ece"],
-        imbalance=validation["imbalance"],
-        spent=labels_spent / rounds.budget if rounds.budget else 0.0,
-        contribution={name: validation[f"shapley_{name}"] for name in modalities},
-    )
     return replace(
-        state,
+        learned(state, observation, policy.reward),
         weights_M=weights_M,
-        action=policy_from_dict(state.policy).act(seen, state.rng("policy")),
         accuracies=accuracies,
         stopped=stopped_because(accuracies, labels_spent, rounds),
     )
+
+
+def residual_of(policy: Mapping[str, object], modalities: Sequence[str]) -> np.ndarray:
+    """float64[M]: what the policy has learned to add to the log-weights (``weight_residual`` of its state), or 0."""
+    learned_by_name = policy.get("weight_residual")
+    if not isinstance(learned_by_name, Mapping):
+        return np.zeros(len(modalities))
+    return np.array([float(learned_by_name.get(name, 0.0)) for name in modalities])
 
 
 def stopped_because(accuracies: Sequence[float], labels_spent: int, rounds: RoundsConfig) -> str | None:
@@ -199,8 +176,11 @@ def choose_batch(
     classes: tuple[str, ...],
     state: RoundState,
     rounds: RoundsConfig,
+    balance: BalanceConfig,
 ) -> pd.DataFrame:
     """The next batch: ``sample_id, rank, round, purpose, utility`` and the reasons of the strategy."""
+    action = replace(state.action, weigh_utility=balance.enter_utility, weigh_kernel=balance.enter_kernel)
+    state = replace(state, action=action)
     view = view_of(features, pool_ids, labels, known_classes(classes, labels), state, predictions, terms)
     size = affordable(batch_size(rounds.query_size, len(pool_ids)), spent(labels, n_validation), rounds)
     share = _slice_share(n_validation, state, rounds)
@@ -274,6 +254,7 @@ def view_of(
         arm_N=np.where(y != UNLABELED, arms_of(labels, sample_ids), UNLABELED),
         weights_M=state.weights_M,
         action=state.action,
+        policy=state.policy,
     )
 
 

@@ -123,9 +123,13 @@ def terms_from_frame(frame: pd.DataFrame) -> Terms:
     return Terms(frame["sample_id"].to_numpy(dtype=str), columns)
 
 
+_TUPLES = ("accuracies", "label_counts", "rewards")
+
+
 def state_to_dict(state: RoundState) -> dict[str, Any]:
     """The state as JSON."""
-    return {**asdict(state), "weights_M": state.weights_M.tolist(), "accuracies": list(state.accuracies)}
+    lists = {name: list(getattr(state, name)) for name in _TUPLES}
+    return {**asdict(state), "weights_M": state.weights_M.tolist(), **lists}
 
 
 def state_from_dict(data: Mapping[str, Any]) -> RoundState:
@@ -135,6 +139,6 @@ def state_from_dict(data: Mapping[str, Any]) -> RoundState:
             **data,
             "weights_M": np.array(data["weights_M"]),
             "action": Action(**data["action"]),
-            "accuracies": tuple(data["accuracies"]),
+            **{name: tuple(data[name]) for name in _TUPLES if name in data},
         }
     )

@@ -1,4 +1,10 @@
-"""Entropy: the samples whose class is least settled. Reference: Shannon 1948; Settles 2009, section 2.1."""
+"""Entropy: the samples whose class is least settled.
+
+Concept  u(x) = H[p(y | x)].
+Source   Shannon 1948; Settles 2009, section 2.1.
+Stated   the samples of highest entropy are asked for.
+Chosen   of the fused head, in nats.
+"""
 
 from __future__ import annotations
 

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlmba_pipelines.learning.acquisition.coverage import present_of, raw_embedding, unit_rows
+from rlmba_pipelines.learning.acquisition.coverage import UnitRows, fused_rows, present_of, raw_rows
 from rlmba_pipelines.learning.acquisition.registry import register
 from rlmba_pipelines.learning.evidence import margin, share_of_present
 from rlmba_pipelines.learning.selection import herding as selector
 from rlmba_pipelines.learning.selection.kernels import Kernel, bandwidth_of
-from rlmba_pipelines.learning.types import PoolView, Selection
+from rlmba_pipelines.learning.theta import tilted
+from rlmba_pipelines.learning.types import Action, PoolView, Selection, UserError
 
 
 @register(
     "herding",
-    requires=("predictions", "features", "weights", "action"),
+    requires=("predictions", "unimodal", "features", "weights", "action"),
+    optional=("terms",),
     cost="O(N² D), then a few rows a pick",
     reference="Bae et al. 2025, arXiv 2412.20644; θ of RL-MBA at its fixed prior",
     idea="Ask for the batch that stands for the parts of the pool where model and modalities are in doubt.",
@@ -32,48 +34,71 @@ from rlmba_pipelines.learning.types import PoolView, Selection
 def herding(view: PoolView, query_size: int, rng: np.random.Generator) -> Selection:
     """Greedy F with u = [s · fused margin + (1 − s) · Σ_m w_m margin_m]^exponent and up to three kernels, all by θ.
 
-    Weights w count only what a sample has; of an absent modality margin and weight are reported as 0.
+    Weights w count only what a sample has; of an absent modality margin and weight are reported as 0. Over 20,000
+    candidates, 15,000 drawn ones stand for all; below, the generator is never asked.
+
+    With a share of difficulty in θ the rest of the utility is u, and the term ``difficulty`` has that share.
+
+    Raises:
+        UserError: θ asks for difficulty, and none was learned.
     """
     assert view.predictions is not None
     assert view.weights_M is not None
     assert view.action is not None
     predictions, action = view.predictions, view.action
-    weights_NM = share_of_present(present_of(view), view.weights_M)
+    weights_M = tilted(entering(view.weights_M, action.weigh_utility), view.modalities, action.uncertainty_tilt)
+    weights_NM = share_of_present(present_of(view), weights_M)
     margin_N = margin(predictions.probabilities_NC)
     margin_NM = np.where(present_of(view), margin(predictions.unimodal_NMC), 0.0)
     share = action.fused_uncertainty
     doubt_N = share * margin_N + (1 - share) * (weights_NM * margin_NM).sum(axis=1)
     doubt_N = np.maximum(doubt_N, 0)  # a rounded softmax may sum to more than 1
+    reasons = {"margin": margin_N}
+    if action.difficulty > 0:
+        if view.terms is None or "difficulty" not in view.terms.columns:
+            raise UserError("policy.difficulty is above 0, but none is learned: set difficulty.enabled to true.")
+        reasons["difficulty"] = view.terms["difficulty"]
+        doubt_N = (1 - action.difficulty) * doubt_N + action.difficulty * reasons["difficulty"]
 
     parts = (
-        (action.fused_kernel, fused_embedding),
-        (action.balanced_kernel, balanced_embedding),
-        (action.raw_kernel, raw_embedding),
+        (action.fused_kernel, fused_rows),
+        (action.balanced_kernel, balanced_rows),
+        (action.raw_kernel, raw_rows),
     )
     kernels = []
     for weight, embed in parts:
         if weight > 0:
-            embedding_ND = embed(view)
-            kernels.append(Kernel(weight, embedding_ND, bandwidth_of(embedding_ND, view, action.bandwidth_quantile)))
+            rows_ND = embed(view)
+            kernels.append(Kernel(weight, rows_ND, bandwidth_of(rows_ND, view, action.bandwidth_quantile)))
 
-    reasons = {"margin": margin_N}
     for m, modality in enumerate(view.modalities):
         reasons |= {f"margin_{modality}": margin_NM[:, m], f"weight_{modality}": weights_NM[:, m]}
-    return selector.herding(view, doubt_N**action.exponent, kernels, query_size, reasons)
+    return selector.herding(view, doubt_N**action.exponent, kernels, query_size, reasons, rng=rng)
 
 
-def fused_embedding(view: PoolView) -> np.ndarray:
-    """float32[N, D]: the fused representation at length 1."""
-    assert view.predictions is not None
-    return unit_rows(view.predictions.embedding_ND, np.ones(len(view.sample_ids), dtype=bool))
+def entering(weights_M: np.ndarray, enter: bool) -> np.ndarray:
+    """The modality weights, or equal ones where they are switched off."""
+    return weights_M if enter else np.full(len(weights_M), 1 / len(weights_M))
 
 
-def balanced_embedding(view: PoolView) -> np.ndarray:
-    """float32[N, M·D]: modality embeddings at length √(w_m M), side by side; zeros where absent."""
+def balanced_rows(view: PoolView) -> UnitRows:
+    """Modality embeddings at length √(w_m M), w tilted by θ, side by side; zeros where absent."""
     assert view.predictions is not None
     assert view.weights_M is not None
     present_NM = present_of(view)
-    scale_M = np.sqrt(view.weights_M * len(view.weights_M))
+    action = view.action or Action()
+    weights_M = tilted(entering(view.weights_M, action.weigh_kernel), view.modalities, action.kernel_tilt)
+    scale_M = np.sqrt(weights_M * len(weights_M))
     embedding_NMD = view.predictions.modality_embedding_NMD
-    parts = [unit_rows(embedding_NMD[:, m], present_NM[:, m]) * scale_M[m] for m in range(len(scale_M))]
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    return UnitRows(
+        view,
+        {
+            f"embedding of {name!r}": (embedding_NMD[:, m], present_NM[:, m], float(scale_M[m]))
+            for m, name in enumerate(view.modalities)
+        },
+    )
+
+
+def balanced_embedding(view: PoolView) -> np.ndarray:
+    """float32[N, M·D]: all of ``balanced_rows``."""
+    return balanced_rows(view)[np.arange(len(view.sample_ids))]

@@ -1,4 +1,10 @@
-"""Least confidence: the samples whose likeliest class is least likely. Reference: Lewis & Gale 1994; Settles 2009."""
+"""Least confidence: the samples whose likeliest class is least likely.
+
+Concept  u(x) = 1 − max_c p_c.
+Source   Lewis & Gale 1994; Settles 2009.
+Stated   the samples of highest u are asked for.
+Chosen   of the fused head.
+"""
 
 from __future__ import annotations
 

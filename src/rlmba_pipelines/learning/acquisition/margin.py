@@ -1,4 +1,10 @@
-"""Margin: the samples between two classes. Reference: Scheffer, Decomain & Wrobel 2001."""
+"""Margin: the samples between two classes.
+
+Concept  u(x) = 1 − (p_first − p_second).
+Source   Scheffer, Decomain & Wrobel 2001.
+Stated   the samples of smallest margin are asked for.
+Chosen   of the fused head; 1 minus the margin, so that higher is more worth labeling.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Random: the yardstick that every strategy has to beat."""
+"""Random: the yardstick that every strategy has to beat.
+
+Concept  every candidate is as likely as any other.
+Source   none needed.
+Stated   a uniform draw without repeats.
+Chosen   the same; rows are sorted by id before the draw, so their order does not matter.
+"""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ PROBABILITY_TOLERANCE = 1e-3  # of the sum of a row: float16 predictions pass, l
 VIEW_FIELDS = {
     "features": "features",
     "predictions": "predictions",
+    "embedding": "predictions",
     "draws": "predictions",
     "unimodal": "predictions",
     "terms": "terms",
@@ -25,10 +26,12 @@ VIEW_FIELDS = {
     "arms": "arm_N",
     "weights": "weights_M",
     "action": "action",
+    "policy": "policy",
 }
 """What a strategy may require -> the field of the view that holds it; ids, modalities and presence are always there.
 
-``draws`` asks for predictions of at least two ensemble members, ``unimodal`` for those of every single modality.
+``embedding`` asks for the fused embedding alone, ``draws`` for predictions of at least two ensemble members,
+``unimodal`` for those of every single modality.
 """
 
 UNIMODAL = "unimodal"  # unimodal:<modality>:<strategy> sees one modality only: a control
@@ -48,6 +51,7 @@ class Strategy:
         when: one sentence on when to use it, and when not.
         options_from: option -> where its default comes from.
         cost: order of the arithmetic for N samples, L labeled, C classes, K draws, Q picks, D feature dimensions.
+        optional: parts of the view it is given where they are there, keys of ``VIEW_FIELDS``.
         deterministic: the generator is never asked.
         pointwise: a sample's utility does not depend on which other candidates there are.
     """
@@ -63,6 +67,7 @@ class Strategy:
     options_from: Mapping[str, str]
     deterministic: bool
     pointwise: bool
+    optional: tuple[str, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -86,13 +91,14 @@ def register(
     deterministic: bool,
     pointwise: bool = False,
     options_from: Mapping[str, str] | None = None,
+    optional: tuple[str, ...] = (),
 ) -> Callable[[StrategyFunction], StrategyFunction]:
     """Make a function known as strategy ``name``; the fields are those of :class:`Strategy`.
 
     Raises:
         ValueError: the name is taken, or something is required that no view holds.
     """
-    unknown = sorted(set(requires) - set(VIEW_FIELDS))
+    unknown = sorted({*requires, *optional} - set(VIEW_FIELDS))
     if unknown:
         raise ValueError(f"strategy {name!r} requires {unknown}; a view can offer {sorted(VIEW_FIELDS)}")
     if name in _STRATEGIES:
@@ -111,6 +117,7 @@ def register(
             options_from=dict(options_from or {}),
             deterministic=deterministic,
             pointwise=pointwise,
+            optional=tuple(optional),
         )
         if set(strategy.options_from) != set(strategy.options):
             raise ValueError(f"strategy {name!r} must say in options_from where each of its options comes from")
@@ -200,7 +207,8 @@ def _unimodal(name: str, modality: str, inner: Strategy) -> Strategy:
         return Selection(ids, utility, reasons)
 
     functools.update_wrapper(function, inner.function)
-    requires = tuple(dict.fromkeys(("unimodal" if part == "predictions" else part) for part in inner.requires))
+    of_model = ("predictions", "embedding")
+    requires = tuple(dict.fromkeys("unimodal" if part in of_model else part for part in inner.requires))
     return replace(inner, name=name, function=function, requires=requires)
 
 
@@ -293,7 +301,7 @@ def _only_required(strategy: Strategy, view: PoolView) -> PoolView:
     n_modalities = len(view.modalities)
     if "unimodal" in strategy.requires and predictions is not None and predictions.unimodal_NMC.shape[1] < n_modalities:
         raise UserError(f"Strategy {strategy.name!r} needs the predictions of every single modality.")
-    shown = {VIEW_FIELDS[part] for part in strategy.requires}
+    shown = {VIEW_FIELDS[part] for part in (*strategy.requires, *strategy.optional)}
     hidden: dict[str, Any] = {field: None for field in VIEW_FIELDS.values() if field not in shown}
     return replace(view, **hidden)
 

@@ -75,6 +75,7 @@ def make_view(
         arm_N=np.where(labeled_N, np.arange(n) % 3, UNLABELED),
         weights_M=np.arange(1.0, n_modalities + 1) / np.arange(1.0, n_modalities + 1).sum(),
         action=Action(fused_kernel=0.2, balanced_kernel=0.4, raw_kernel=0.4),
+        policy={"name": "fixed"},
     )
 
 
@@ -126,6 +127,7 @@ def take(view: PoolView, rows: np.ndarray) -> PoolView:
         arm_N=view.arm_N[rows] if view.arm_N is not None else None,
         weights_M=view.weights_M,
         action=view.action,
+        policy=view.policy,
     )
 
 

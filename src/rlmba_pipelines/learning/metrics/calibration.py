@@ -22,3 +22,16 @@ def expected_calibration_error(probabilities_NC: np.ndarray, y: np.ndarray, *, n
     bin_N = np.clip(np.ceil(confidence_N * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
     gap_by_bin = np.bincount(bin_N, weights=right_N - confidence_N, minlength=n_bins)
     return float(np.abs(gap_by_bin).sum() / len(y))
+
+
+def event_calibration_error(probability_N: np.ndarray, happened_N: np.ndarray, *, n_bins: int = N_BINS) -> float:
+    """Mean gap of stated probability and frequency of an event over equal-width bins of probability, [0, 1].
+
+    >>> round(event_calibration_error(np.array([0.8, 0.8]), np.array([True, False])), 4)
+    0.3
+    """
+    if not len(happened_N):
+        raise ValueError("a metric needs at least one labeled sample")
+    bin_N = np.clip(np.ceil(probability_N * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
+    gap_by_bin = np.bincount(bin_N, weights=happened_N - probability_N, minlength=n_bins)
+    return float(np.abs(gap_by_bin).sum() / len(happened_N))

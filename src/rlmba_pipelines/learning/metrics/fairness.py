@@ -1,4 +1,11 @@
-"""Whether one modality, or one class, is left behind; reported beside accuracy. ``imbalance``: lower is fairer."""
+"""Whether one modality, or one class, is left behind; reported beside accuracy. ``imbalance``: lower is fairer.
+
+Concept  fairness to modalities: the aim of AMCB (RL-MBA, arXiv 2603.25107).
+Source   the abstract names it; no measure was readable.
+Stated   balanced contributions of the modalities.
+Chosen   spread of the Shapley values; accuracy of the weakest modality's head; recall of the worst tenth of classes.
+         The under-use gap (``learning/balance.py``) is reported with them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""A policy that never changes its mind: the prior theta, and the yardstick of every policy that learns."""
+"""A policy that never changes its mind: the prior theta, and the yardstick of every policy that learns.
+
+Concept  the action θ of RL-MBA (arXiv 2603.25107), held at its prior.
+Source   this project's.
+Stated   nothing: the paper's policy always learns.
+Chosen   the prior whatever is seen; what a learning policy falls back to, and the first row of every ablation.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from rlmba_pipelines.learning.mdp import State, Transition
+from rlmba_pipelines.learning.policy import action_from
 from rlmba_pipelines.learning.types import Action
 
 
@@ -22,6 +29,10 @@ class FixedPolicy:
 
     action: Action = field(default_factory=Action)
 
+    @classmethod
+    def start(cls, prior: Action, rng: np.random.Generator) -> FixedPolicy:
+        return cls(prior)
+
     def act(self, state: State, rng: np.random.Generator | None = None) -> Action:
         return self.action
 
@@ -33,7 +44,4 @@ class FixedPolicy:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, object]) -> FixedPolicy:
-        action = saved["action"]
-        if not isinstance(action, Mapping):
-            raise ValueError(f"FixedPolicy: the saved action must be a mapping, got {action!r}")
-        return cls(Action(**action))
+        return cls(action_from(saved["action"]))

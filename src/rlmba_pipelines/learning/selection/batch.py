@@ -8,7 +8,7 @@ import numpy as np
 
 from rlmba_pipelines.learning.types import PoolView, Selection, ids
 
-FIRST_BLOCK = 16  # rows refreshed at first for one pick; doubled until the pick is certain
+FIRST_BLOCK = 16
 
 
 def selection_of(
@@ -41,7 +41,11 @@ def blocks(n_rows: int, size: int) -> Iterator[slice]:
 
 
 def lazy_argmax(
-    bound_N: np.ndarray, fresh_N: np.ndarray, refresh: Callable[[np.ndarray], np.ndarray], tie: float
+    bound_N: np.ndarray,
+    fresh_N: np.ndarray,
+    refresh: Callable[[np.ndarray], np.ndarray],
+    tie: float,
+    block: int = FIRST_BLOCK,
 ) -> int:
     """First row whose true value is within ``tie`` of the maximum, computing only the values that could win.
 
@@ -50,6 +54,7 @@ def lazy_argmax(
         fresh_N: bool[N], rows whose bound is the true value; updated in place.
         refresh: rows -> true values, none above its bound.
         tie: values closer than this to the maximum are equal to it.
+        block: rows refreshed at first, doubled until the row is certain; decides speed only.
 
     >>> asked = []
     >>> def refresh(rows):
@@ -58,14 +63,16 @@ def lazy_argmax(
     >>> lazy_argmax(np.array([2.0, 9.0, 5.0]), np.array([True, False, False]), refresh, tie=0.0), sorted(asked)
     (1, [1, 2])
     """
-    block = FIRST_BLOCK
     while True:
         best = bound_N[fresh_N].max(initial=-np.inf)
-        stale_rows = np.flatnonzero(~fresh_N & (bound_N > -np.inf) & (bound_N >= best - tie))
-        if not len(stale_rows):
-            return int(np.flatnonzero(fresh_N & (bound_N >= best - tie))[0])
+        stale_rows = np.flatnonzero(~fresh_N & (bound_N > best))  # any of them may raise the maximum
         if len(stale_rows) > block:
             stale_rows = stale_rows[np.argpartition(-bound_N[stale_rows], block)[:block]]
+        if not len(stale_rows):
+            first = int(np.flatnonzero(fresh_N & (bound_N >= best - tie))[0])
+            stale_rows = np.flatnonzero(~fresh_N[:first] & (bound_N[:first] >= best - tie))[:block]  # may be as good
+            if not len(stale_rows):
+                return first
         bound_N[stale_rows] = refresh(stale_rows)
         fresh_N[stale_rows] = True
         block *= 2

@@ -3,23 +3,32 @@
 Concept  maximise F(A) = Σ_x u(x) · max_{a ∈ A ∪ L} k(x, a): every sample of the pool counts as covered as far as it
          resembles something labeled or chosen, and matters as much as it is worth (u).
 Source   MaxHerding (u = 1), Bae et al. 2024 (arXiv 2407.12212); Uncertainty Herding (u = uncertainty), 2412.20644.
-Stated   greedy; F is monotone and submodular, so greedy reaches at least (1 − 1/e) of the best batch.
+Stated   greedy; F is monotone and submodular, so greedy reaches at least (1 − 1/e) of the best batch. The authors' code
+         draws candidates from large pools.
 Chosen   lazy greedy: gains only fall, so a stale gain is an upper bound and most of them are never computed again. The
-         same elementwise sums in the same order make that exact in floating point too.
+         same elementwise sums in the same order make that exact in floating point too. Large pools: see ``sample.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from rlmba_pipelines.learning.selection.batch import blocks, check_finite, lazy_argmax, selection_of
-from rlmba_pipelines.learning.selection.kernels import Kernel, RememberedRows, Similarity
+from rlmba_pipelines.learning.selection.kernels import Kernel, Similarity, nearest_similarity
+from rlmba_pipelines.learning.selection.remembered import AllRows, RememberedRows
+from rlmba_pipelines.learning.selection.sample import draw_by_worth
 from rlmba_pipelines.learning.types import PoolView, Selection
 
 TIE = 1e-6  # gains this close are equal; F is at most 1
-BLOCK_VALUES = 4_000_000  # similarities in memory at once beside the matrix
+BLOCK_VALUES = 4_000_000  # similarities computed at once beside the matrix
+CACHED_VALUES = 100_000  # of them, as many as are summed up at once
+FIRST_BLOCK = 4  # gains computed at first for a pick
+MAX_KERNEL_ROWS = 20_000  # half of the float32 similarities of so many rows to each other takes 800 MB
+REMEMBERED_VALUES = 25_000_000  # of the half, put together to rows: 100 MB
+DRAWN_ROWS = 15_000  # candidates that a larger pool is represented by, at most
+SURE_PER_PICK = 4  # the worthiest candidates that no draw leaves out
 
 
 def herding(
@@ -29,7 +38,8 @@ def herding(
     query_size: int,
     reasons: Mapping[str, np.ndarray] | None = None,
     *,
-    max_kernel_rows: int = 8192,
+    rng: np.random.Generator | None = None,
+    max_kernel_rows: int = MAX_KERNEL_ROWS,
 ) -> Selection:
     """Greedy maximiser of F; gains within 1e-6 of the best are ties, and the first sample id wins.
 
@@ -39,8 +49,10 @@ def herding(
         kernels: the mixture k.
         reasons: float64[N] columns to keep for the chosen; ``coverage_gain`` [0, 1] is added: the share of the pool's
             worth that this pick covered anew.
-        max_kernel_rows: up to so many candidates the whole kernel is kept (float32, 268 MB at 8,192); beyond, the same
-            memory holds the rows asked for last, and others are computed in blocks when they are needed.
+        rng: where there are more than ``max_kernel_rows`` candidates it draws those that are looked at: as many, at
+            most 15,000, at least ``query_size``. Never asked otherwise. None: exact at any size, slow at a large one.
+        max_kernel_rows: up to so many candidates their kernel is kept (float32; all of it up to 15,000, 900 MB, one
+            half beyond, 800 MB at 20,000). Without ``rng`` the rows of a larger one are kept as memory allows.
 
     >>> view = PoolView(np.array(list("abcd")), np.array([True, False, False, False]))
     >>> line = np.array([[0.0], [2.5], [5.0], [5.2]], dtype=np.float32)
@@ -51,46 +63,79 @@ def herding(
     check_finite(utility_N, view, "herding: utility")
     if utility_N.min(initial=0.0) < 0:
         raise ValueError("herding: utility must be nonnegative")
-    candidate_rows = view.candidate_rows
-    n_candidates = len(candidate_rows)
-    worth_U = _shares(utility_N[candidate_rows])
-    similarity = Similarity(kernels, np.concatenate([candidate_rows, view.labeled_rows]))  # candidates come first
-    everyone = slice(0, n_candidates)
-    similarity_of = RememberedRows(similarity, n_candidates, max_kernel_rows**2)
+    rows = view.candidate_rows
+    worth_U = _shares(utility_N[rows])
+    own_U = None
+    n_drawn = max(min(max_kernel_rows, DRAWN_ROWS), query_size)
+    if rng is not None and len(rows) > max(max_kernel_rows, n_drawn):
+        some, standing_for = draw_by_worth(worth_U, n_drawn, min(n_drawn // 2, SURE_PER_PICK * query_size), rng)
+        rows, own_U, worth_U = rows[some], worth_U[some], standing_for
+    similarity_of = _similarities(Similarity(kernels, rows), max_kernel_rows, drawn=own_U is not None)
+    covered_U = nearest_similarity(kernels, view.labeled_rows, rows)
+    picks, coverage_gain = _greedy(similarity_of, covered_U, worth_U, own_U, query_size)
+    chosen = rows[picks]
+    batch = selection_of(view, chosen, utility_N[chosen], reasons)
+    return Selection(batch.sample_ids, batch.utility_Q, {**batch.reasons, "coverage_gain": np.array(coverage_gain)})
+
+
+def _greedy(
+    similarity_of: Callable[[np.ndarray], np.ndarray],
+    covered_U: np.ndarray,
+    worth_U: np.ndarray,
+    own_U: np.ndarray | None,
+    query_size: int,
+) -> tuple[list[int], list[float]]:
+    """Positions of the picks and their gains, in order.
+
+    Args:
+        similarity_of: positions -> float32[len, U] similarities to all candidates, ours to overwrite.
+        covered_U, worth_U: similarity of the candidates to what is labeled, and their weights as targets.
+        own_U: given where targets stand for others beside themselves: their worth by themselves, a part of
+            ``worth_U``, which choosing them covers in full; ``similarity_of`` is 0 to themselves then.
+    """
+    n_candidates = len(worth_U)
     block_rows = max(1, BLOCK_VALUES // max(1, n_candidates))
+    cached_rows = max(1, CACHED_VALUES // max(1, n_candidates))
+    worth_U = worth_U.astype(np.float32)
 
-    covered_U = np.zeros(n_candidates, dtype=np.float32)
-    for labeled in blocks(len(view.labeled_rows), block_rows):
-        at = slice(n_candidates + labeled.start, n_candidates + labeled.stop)
-        np.maximum(covered_U, similarity.block(at, everyone).max(axis=0), out=covered_U)
+    def gains(positions: np.ndarray) -> np.ndarray:
+        gain = np.empty(len(positions))
+        for part in blocks(len(positions), block_rows):
+            new_BU = similarity_of(positions[part])
+            for few in blocks(len(new_BU), cached_rows):
+                new = new_BU[few]
+                new -= covered_U
+                np.maximum(new, 0, out=new)
+                new *= worth_U
+                gain[part][few] = new.sum(axis=1)
+        return gain if own_U is None else gain + own_U[positions] * (1 - covered_U[positions])
 
-    def gains(rows: np.ndarray) -> np.ndarray:
-        gain = np.empty(len(rows))
-        for part in blocks(len(rows), block_rows):
-            new_BU = similarity_of(rows[part])
-            new_BU -= covered_U
-            np.maximum(new_BU, 0, out=new_BU)
-            new_BU *= worth_U
-            gain[part] = new_BU.sum(axis=1)
-        return gain
-
-    bound_U = np.full(n_candidates, np.finfo(np.float64).max)
+    bound_U = gains(np.arange(n_candidates))
+    fresh_U = np.ones(n_candidates, dtype=bool)
     picks: list[int] = []
     coverage_gain: list[float] = []
     while len(picks) < min(query_size, n_candidates):
-        pick = lazy_argmax(bound_U, np.zeros(n_candidates, dtype=bool), gains, tie=TIE)
+        pick = lazy_argmax(bound_U, fresh_U, gains, tie=TIE, block=FIRST_BLOCK)
         picks.append(pick)
         coverage_gain.append(bound_U[pick])
         bound_U[pick] = -np.inf
         np.maximum(covered_U, similarity_of(np.array([pick]))[0], out=covered_U)
+        if own_U is not None:
+            worth_U[pick] -= own_U[pick]
+        fresh_U[:] = False
+    return picks, coverage_gain
 
-    rows = candidate_rows[picks]
-    batch = selection_of(view, rows, utility_N[rows], reasons)
-    return Selection(batch.sample_ids, batch.utility_Q, {**batch.reasons, "coverage_gain": np.array(coverage_gain)})
+
+def _similarities(similarity: Similarity, max_kernel_rows: int, *, drawn: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """Positions -> float32[len, U] similarities to all, kept as memory allows; what is drawn leaves itself out."""
+    n_rows = similarity.n_rows
+    if n_rows > max_kernel_rows and not drawn:
+        return RememberedRows(lambda at: similarity.block(at, slice(0, n_rows)), n_rows, max_kernel_rows**2 // 2)
+    kept = AllRows(similarity, without_self=drawn)
+    return kept if kept.is_square else RememberedRows(kept, n_rows, REMEMBERED_VALUES)
 
 
 def _shares(utility_U: np.ndarray) -> np.ndarray:
-    """float32[U] with sum 1: utility as a share of the whole; all alike where there is none."""
+    """float64[U] with sum 1: utility as a share of the whole; all alike where there is none."""
     total = utility_U.sum(dtype=np.float64)
-    shares = utility_U / total if total > 0 else np.full(len(utility_U), 1 / max(1, len(utility_U)))
-    return shares.astype(np.float32)
+    return utility_U / total if total > 0 else np.full(len(utility_U), 1 / max(1, len(utility_U)))

@@ -1,6 +1,7 @@
 """k-means++ seeding: draw in proportion to the squared distance to what is already chosen.
 
-Concept  D² sampling, Arthur & Vassilvitskii 2007; the selector of BADGE, Ash et al. 2020 (arXiv 1906.03671).
+Concept  D² sampling: what is far from everything chosen is likely to be chosen next.
+Source   Arthur & Vassilvitskii 2007; the selector of BADGE, Ash et al. 2020 (arXiv 1906.03671).
 Stated   the next pick is drawn with probability D²(x) / ΣD².
 Chosen   ``kmeans_pp`` is the contract: the first pick has the largest norm; then one uniform u a pick, and the first
          row with cumsum(D²) > u · total, in float64, chosen rows at 0. ``kmeans_pp_rejection`` draws by the same law

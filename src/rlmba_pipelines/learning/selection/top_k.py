@@ -1,4 +1,10 @@
-"""The highest utilities, each sample for itself: no eye for redundancy within the batch."""
+"""The highest utilities, each sample for itself: no eye for redundancy within the batch.
+
+Concept  the batch argmax Σ u(x).
+Source   Settles 2009: batches of the most uncertain samples.
+Stated   the Q candidates of highest utility.
+Chosen   ties go to the first sample id, so that row order does not matter.
+"""
 
 from __future__ import annotations
 

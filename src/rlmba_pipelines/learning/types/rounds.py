@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,11 @@ class Action:
             embedding, by the modality embeddings laid side by side, and by the raw features laid side by side.
         exponent: power of the utility; 0 covers the pool whatever the model thinks.
         bandwidth_quantile: quantile in (0, 1] of the nearest-neighbor distances among the labeled samples.
+        difficulty: share in [0, 1] of the learned difficulty in the utility; the margins have the rest.
+        weigh_utility, weigh_kernel: whether the modality weights (AMCB) enter the utility and the balanced kernel;
+            otherwise all modalities weigh alike there.
+        uncertainty_tilt, kernel_tilt: modality -> logarithm of the factor by which its weight is raised in the utility
+            and in the balanced kernel; what is not named keeps its weight.
     """
 
     fused_uncertainty: float = 0.5
@@ -32,6 +38,11 @@ class Action:
     raw_kernel: float = 0.5
     exponent: float = 1.0
     bandwidth_quantile: float = 0.1
+    difficulty: float = 0.0
+    weigh_utility: bool = True
+    weigh_kernel: bool = True
+    uncertainty_tilt: Mapping[str, float] = field(default_factory=dict)
+    kernel_tilt: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kernels = (self.fused_kernel, self.balanced_kernel, self.raw_kernel)
@@ -39,8 +50,12 @@ class Action:
             raise ValueError(f"Action: kernel shares must be nonnegative and not all 0, got {kernels}")
         if not 0 <= self.fused_uncertainty <= 1:
             raise ValueError(f"Action: fused_uncertainty must be in [0, 1], got {self.fused_uncertainty}")
+        if not 0 <= self.difficulty <= 1:
+            raise ValueError(f"Action: difficulty must be in [0, 1], got {self.difficulty}")
         if self.exponent < 0 or not 0 < self.bandwidth_quantile <= 1:
             raise ValueError("Action: exponent must be nonnegative and bandwidth_quantile in (0, 1]")
+        if not np.isfinite([*self.uncertainty_tilt.values(), *self.kernel_tilt.values()]).all():
+            raise ValueError("Action: tilts of modalities must be finite")
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,7 @@ class PoolView:
             ``UNLABELED`` for rows of which that is not known.
         weights_M: float64[M], modality weights (AMCB) on the simplex.
         action: θ of the policy.
+        policy: JSON of the policy itself, for strategies in which the policy draws the batch.
     """
 
     sample_ids: np.ndarray
@@ -75,6 +91,7 @@ class PoolView:
     arm_N: np.ndarray | None = None
     weights_M: np.ndarray | None = None
     action: Action | None = None
+    policy: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         check_ids(self.sample_ids, "PoolView")
@@ -133,6 +150,11 @@ class RoundState:
         action: θ that the policy decided on last.
         accuracies: validation accuracy of every round so far; what reward and stop rules look back on.
         stopped: why nothing more is bought; None while the run goes on.
+        label_counts: training labels behind each of the ``accuracies``.
+        rewards: what each action so far was rewarded with; one fewer than ``accuracies``.
+        observed: JSON of the ``mdp.State`` that ``action`` answered to; None before the first.
+        score: gradient of the last batch's log-probability by the policy's parameters; empty where it was not drawn.
+        baselines: what the published reward was told of the last batch, and the ids it had to look at; in simulation.
     """
 
     round_idx: int
@@ -142,6 +164,11 @@ class RoundState:
     action: Action = field(default_factory=Action)
     accuracies: tuple[float, ...] = ()
     stopped: str | None = None
+    label_counts: tuple[int, ...] = ()
+    rewards: tuple[float, ...] = ()
+    observed: Mapping[str, object] | None = None
+    score: Mapping[str, float] = field(default_factory=dict)
+    baselines: Mapping[str, Any] = field(default_factory=dict)
 
     def rng(self, purpose: str) -> np.random.Generator:
         """A generator of its own for every (seed, round, purpose): draws of one never shift another's.

@@ -6,17 +6,26 @@ from typing import Any
 
 import pandas as pd
 
-from rlmba_pipelines.config import FusionConfig
+from rlmba_pipelines.config import BalanceConfig, FusionConfig
 from rlmba_pipelines.learning.types import Features
 from rlmba_pipelines.models.state import FusionState, PackedModel
-from rlmba_pipelines.simulation import steps
+from rlmba_pipelines.simulation import steps, tables
 
 
 def measure_validation(
-    model: PackedModel, features: Features, validation_labels: pd.DataFrame, labels: pd.DataFrame, fusion: FusionConfig
+    model: PackedModel,
+    features: Features,
+    validation_labels: pd.DataFrame,
+    labels: pd.DataFrame,
+    round_state: dict[str, Any],
+    fusion: FusionConfig,
+    balance: BalanceConfig,
 ) -> dict[str, Any]:
     """On the validation split, or on the random slice that was bought for it."""
-    return steps.measure_validation(FusionState.unpack(model), features, validation_labels, labels, fusion)
+    alone = tables.state_from_dict(round_state) if balance.fits_alone else None
+    return steps.measure_validation(
+        FusionState.unpack(model), features, validation_labels, labels, fusion, alone=alone
+    )
 
 
 def measure_test(

@@ -10,7 +10,15 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 measure_validation,
-                ["model", "features", "validation_labels", "labels", "params:fusion"],
+                [
+                    "model",
+                    "features",
+                    "validation_labels",
+                    "labels",
+                    "round_state",
+                    "params:fusion",
+                    "params:balance",
+                ],
                 "validation_metrics",
                 name="measure_validation",
             ),

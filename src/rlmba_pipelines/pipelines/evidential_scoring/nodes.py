@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlmba_pipelines.config import EvidenceConfig, FusionConfig
+from rlmba_pipelines.config import BalanceConfig, DifficultyConfig, EvidenceConfig, FusionConfig
 from rlmba_pipelines.learning.types import Evidence, Features, Predictions
 from rlmba_pipelines.models.state import FusionState, PackedModel
 from rlmba_pipelines.simulation import steps, tables
@@ -16,16 +16,25 @@ def score_evidence(
     model: PackedModel,
     features: Features,
     samples: pd.DataFrame,
+    labels: pd.DataFrame,
+    validation_labels: pd.DataFrame,
     round_state: dict[str, Any],
     fusion: FusionConfig,
     evidence: EvidenceConfig,
-) -> tuple[Predictions, Evidence, pd.DataFrame]:
-    """Predictions, evidence and terms of every sample of the pool."""
-    predictions, opinions, terms = steps.appraise(
+    difficulty: DifficultyConfig,
+    balance: BalanceConfig,
+) -> tuple[Predictions, Evidence, pd.DataFrame, dict[str, float]]:
+    """Predictions, evidence and terms of every sample of the pool; how good a learned difficulty is."""
+    seen = steps.appraise(
         FusionState.unpack(model),
-        features.take(tables.pool_ids(samples)),
+        features,
+        tables.pool_ids(samples),
+        labels,
+        validation_labels,
         tables.state_from_dict(round_state),
         fusion,
         evidence,
+        difficulty,
+        balance,
     )
-    return predictions, opinions, tables.terms_to_frame(terms)
+    return seen.predictions, seen.evidence, tables.terms_to_frame(seen.terms), dict(seen.difficulty)

@@ -10,8 +10,19 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 score_evidence,
-                ["model", "features", "samples", "round_state", "params:fusion", "params:evidence"],
-                ["predictions", "evidence", "terms"],
+                [
+                    "model",
+                    "features",
+                    "samples",
+                    "labels",
+                    "validation_labels",
+                    "round_state",
+                    "params:fusion",
+                    "params:evidence",
+                    "params:difficulty",
+                    "params:balance",
+                ],
+                ["predictions", "evidence", "terms", "difficulty_quality"],
                 name="score_evidence",
             ),
         ]

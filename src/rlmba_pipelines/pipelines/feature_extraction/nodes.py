@@ -24,8 +24,14 @@ def encode_samples(
     feature_cache: Path,
     encoders: EncodersConfig,
     ingest: IngestConfig,
+    fusion: FusionConfig,
 ) -> Features:
-    """Features of every sample; only content that the cache has not seen is computed."""
+    """Features of every sample; only content that the cache has not seen is computed.
+
+    Where encoders are trained with the network, the features are the decoded media on a grid.
+    """
+    if fusion.mode == "finetune":
+        encoders = encoders.model_copy(update=dict.fromkeys(setup["modalities"], "grid"))
     return extract_features(
         samples,
         partial(read_medium, media_root(manifest, ingest), ingest.caps.max_bytes),
@@ -40,4 +46,4 @@ def encode_samples(
 def reduce_samples(encoded: Features, samples: pd.DataFrame, fusion: FusionConfig) -> Features:
     """The principal components that the learner sees, fitted on the unlabeled pool."""
     pool_ids = samples.loc[samples["split"] == "pool", "sample_id"].to_numpy(dtype=str)
-    return reduce_features(encoded, fusion.reduced_dim, pool_ids)
+    return reduce_features(encoded, 0 if fusion.mode == "finetune" else fusion.reduced_dim, pool_ids)

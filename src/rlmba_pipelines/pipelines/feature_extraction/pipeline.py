@@ -10,7 +10,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 encode_samples,
-                ["samples", "setup", "manifest", "feature_cache", "params:encoders", "params:ingest"],
+                ["samples", "setup", "manifest", "feature_cache", "params:encoders", "params:ingest", "params:fusion"],
                 "encoded",
                 name="encode_samples",
             ),

@@ -10,7 +10,7 @@ from rlmba_pipelines.config import BalanceConfig, PolicyConfig, RoundsConfig
 from rlmba_pipelines.datasets import Answers
 from rlmba_pipelines.labeling import PeopleOracle, SimulatedOracle, sheet_of
 from rlmba_pipelines.learning.types import Features, Predictions
-from rlmba_pipelines.simulation import steps, tables
+from rlmba_pipelines.simulation import decide, steps, tables
 
 
 def open_run(setup: dict[str, Any], rounds: RoundsConfig, policy: PolicyConfig) -> dict[str, Any]:
@@ -41,19 +41,36 @@ def choose_start(
 def adapt_policy(
     round_state: dict[str, Any],
     validation_metrics: dict[str, Any],
+    training_log: dict[str, Any],
+    predictions: Predictions,
+    terms: pd.DataFrame,
     labels: pd.DataFrame,
     setup: dict[str, Any],
     balance: BalanceConfig,
     rounds: RoundsConfig,
+    policy: PolicyConfig,
 ) -> dict[str, Any]:
     """Weights, policy and stop rules after this round's validation."""
+    labels_spent = tables.spent(labels, setup["n_validation"])
+    observation = decide.observe(
+        validation_metrics,
+        training_log,
+        predictions,
+        tables.terms_from_frame(terms),
+        labels,
+        tables.known_classes(setup["classes"], labels),
+        labels_spent,
+        rounds.budget,
+    )
     state = steps.adapt(
         tables.state_from_dict(round_state),
         validation_metrics,
+        observation,
         setup["modalities"],
-        tables.spent(labels, setup["n_validation"]),
+        labels_spent,
         balance,
         rounds,
+        policy,
     )
     return tables.state_to_dict(state)
 
@@ -67,6 +84,7 @@ def choose_batch(
     setup: dict[str, Any],
     adapted_state: dict[str, Any],
     rounds: RoundsConfig,
+    balance: BalanceConfig,
 ) -> pd.DataFrame:
     """The next batch, in the order of choice, with the reasons."""
     return steps.choose_batch(
@@ -79,6 +97,7 @@ def choose_batch(
         tuple(setup["classes"]),
         tables.state_from_dict(adapted_state),
         rounds,
+        balance,
     )
 
 
@@ -126,6 +145,6 @@ def buy_labels(
     return bought[bought["annotator"] != tables.GIVEN], labels_next
 
 
-def close_round(state: dict[str, Any]) -> dict[str, Any]:
+def close_round(state: dict[str, Any], annotation_batch: pd.DataFrame) -> dict[str, Any]:
     """What the next round starts from."""
-    return tables.state_to_dict(steps.next_state(tables.state_from_dict(state)))
+    return tables.state_to_dict(steps.next_state(tables.state_from_dict(state), annotation_batch))

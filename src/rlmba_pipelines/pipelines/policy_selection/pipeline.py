@@ -13,7 +13,7 @@ def _buy(state: str) -> list:
             ["purchases", "labels_next"],
             name="buy_labels",
         ),
-        node(nodes.close_round, state, "round_state_next", name="close_round"),
+        node(nodes.close_round, [state, "annotation_batch"], "round_state_next", name="close_round"),
     ]
 
 
@@ -23,7 +23,18 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.adapt_policy,
-                ["round_state", "validation_metrics", "labels", "setup", "params:balance", "params:rounds"],
+                [
+                    "round_state",
+                    "validation_metrics",
+                    "training_log",
+                    "predictions",
+                    "terms",
+                    "labels",
+                    "setup",
+                    "params:balance",
+                    "params:rounds",
+                    "params:policy",
+                ],
                 "adapted_state",
                 name="adapt_policy",
             ),
@@ -38,6 +49,7 @@ def create_pipeline() -> Pipeline:
                     "setup",
                     "adapted_state",
                     "params:rounds",
+                    "params:balance",
                 ],
                 "selection",
                 name="choose_batch",
