@@ -37,7 +37,7 @@ def similarity_of(kernels: Sequence[Kernel]) -> np.ndarray:
     total = sum(kernel.weight for kernel in kernels)
     parts = []
     for weight, embedding_ND, bandwidth in kernels:
-        points_ND = embedding_ND.astype(np.float64)
+        points_ND = np.asarray(embedding_ND, dtype=np.float64)
         squared_NN = np.square(points_ND[:, None] - points_ND[None]).sum(axis=-1)
         parts.append(weight / total * np.exp(-squared_NN / bandwidth**2))
     return np.sum(parts, axis=0)

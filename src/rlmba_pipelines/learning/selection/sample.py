@@ -6,7 +6,8 @@ Reason   a sum of worth over the pool keeps its value on average (Horvitz & Thom
          proportion to worth its variance is least; a batch made of the worthiest, as sharp kernels ask for, is never
          lost to a draw. What is lost: picks that cover few samples of the draw are chosen on noisy gains. Against
          exact greedy F fell short by under 1 % for wide kernels and for very sharp ones, by 1 to 3 % in between with
-         two thirds of the pool drawn, by 3 to 15 % (worst: 20 %) with a sixth and u = 1. One sample serves for targets and candidates: its kernel is symmetric, half the arithmetic.
+         two thirds of the pool drawn, by 3 to 15 % (worst: 20 %) with a sixth and u = 1.
+         One sample serves for targets and candidates: its kernel is symmetric, half the arithmetic.
 """
 
 from __future__ import annotations
