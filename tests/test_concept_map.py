@@ -27,6 +27,7 @@ TOOLS = {
     "skactiveml_adapter.py",
     "testing.py",
     "acquisition/linear_head.py",
+    "acquisition/one_modality.py",
     "acquisition/registry.py",
     "acquisition/views.py",
     "metrics/calibration.py",

@@ -9,6 +9,9 @@ Chosen   difficulty is learned: a ridge logistic regression of "was wrong" on th
          labels, or fewer than 10 that are wrong (or right), the margin stands in. Two things it cannot know: refits
          have seen fewer labels, so errors are a little overstated, and bought samples were chosen, so they may not be
          like the rest.
+Found    on emoji, 400 random labels, 10 seeds: AUROC for test errors .810 against .800 of the margin (difference +.005
+         to +.015, 95 %), calibration error .051 against .101; entropy alone ranks as well (.811). As the utility of
+         herding it did not help (area −0.1 ± 0.1 points at half of it, −0.5 ± 0.2 at all, 6 seeds), so it is off.
 """
 
 from __future__ import annotations
