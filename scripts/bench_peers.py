@@ -90,7 +90,7 @@ class Pool:
         here_NM = np.ones((self.n, 2), dtype=bool)
         columns = {"image": slice(0, half), "text": slice(half, 2 * half)}
         predictions = None
-        if {"predictions", "draws", "unimodal"} & set(requires):
+        if {"predictions", "embedding", "draws", "unimodal"} & set(requires):
             draws_NKC = self.draws_NKC if "draws" in requires else self.probabilities_NC[:, None]
             heads_NMC = np.empty((self.n, 2, self.n_classes))
             for m, modality in enumerate(MODALITIES):

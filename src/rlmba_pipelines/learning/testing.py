@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from rlmba_pipelines.learning.acquisition.registry import VIEW_FIELDS, get_strategy, select_batch
 from rlmba_pipelines.learning.acquisition.views import make_view, take, view_of
@@ -73,6 +74,15 @@ def inputs_are_left_as_they_were(choose: Choose) -> None:
     assert all(np.array_equal(now, then) for now, then in zip(arrays, before, strict=True))
 
 
+def threads_do_not_change_the_answer(choose: Choose) -> None:
+    view = make_view(700, 60, missing=0.1)
+    answers = []
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads):
+            answers.append(choose(view, 12, np.random.default_rng(5)).sample_ids.tolist())
+    assert answers[0] == answers[1]
+
+
 def identical_rows_are_no_obstacle(choose: Choose) -> None:
     view = take(make_view(1, 0), np.zeros(10, dtype=np.int64))
     for labeled in (0, 3):
@@ -96,6 +106,7 @@ SELECTOR_LAWS: tuple[Callable[[Choose], None], ...] = (
     same_generator_gives_the_same_answer,
     row_order_does_not_matter,
     inputs_are_left_as_they_were,
+    threads_do_not_change_the_answer,
     identical_rows_are_no_obstacle,
     missing_modalities_are_no_obstacle,
 )

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from rlmba_pipelines.learning.acquisition.coverage import unit_rows
 from rlmba_pipelines.learning.acquisition.registry import register

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from rlmba_pipelines.learning.acquisition.coverage import present_of
 from rlmba_pipelines.learning.acquisition.registry import register

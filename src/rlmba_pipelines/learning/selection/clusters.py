@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from rlmba_pipelines.learning.selection.batch import blocks
 from rlmba_pipelines.learning.selection.kernels import Embedding
