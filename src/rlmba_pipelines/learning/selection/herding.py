@@ -27,7 +27,7 @@ CACHED_VALUES = 100_000  # of them, as many as are summed up at once
 FIRST_BLOCK = 4  # gains computed at first for a pick
 MAX_KERNEL_ROWS = 20_000  # half of the float32 similarities of so many rows to each other takes 800 MB
 REMEMBERED_VALUES = 25_000_000  # of the half, put together to rows: 100 MB
-DRAWN_ROWS = 15_000  # candidates that a larger pool is represented by, at most
+DRAWN_ROWS = 14_000  # candidates that a larger pool is represented by, at most
 SURE_PER_PICK = 4  # the worthiest candidates that no draw leaves out
 
 
@@ -50,7 +50,7 @@ def herding(
         reasons: float64[N] columns to keep for the chosen; ``coverage_gain`` [0, 1] is added: the share of the pool's
             worth that this pick covered anew.
         rng: where there are more than ``max_kernel_rows`` candidates it draws those that are looked at: as many, at
-            most 15,000, at least ``query_size``. Never asked otherwise. None: exact at any size, slow at a large one.
+            most 14,000, at least ``query_size``. Never asked otherwise. None: exact at any size, slow at a large one.
         max_kernel_rows: up to so many candidates their kernel is kept (float32; all of it up to 15,000, 900 MB, one
             half beyond, 800 MB at 20,000). Without ``rng`` the rows of a larger one are kept as memory allows.
 
