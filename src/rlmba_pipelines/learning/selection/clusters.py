@@ -5,7 +5,7 @@ Source   scikit-learn's KMeans and MiniBatchKMeans.
 Stated   Lloyd's iteration.
 Chosen   one seed drawn from the generator; one thread, since sums over threads differ in their last bits and with them
          whoever is on a border. Up to 10,000 rows take part in every step, beyond mini-batches of 5,000 (the batch of
-         TypiClust's code), and beyond 50,000 those of as many drawn rows. Clusters are numbered by their first row, and
+         TypiClust's code), and beyond 15,000 those of as many drawn rows. Clusters are numbered by their first row, and
          none is empty.
 """
 
@@ -25,7 +25,7 @@ from rlmba_pipelines.learning.selection.kernels import Embedding
 FULL_ROWS = 10_000  # beyond, mini-batches
 BATCH_ROWS = 5000
 FULL_STEPS = 100  # Lloyd iterations at most
-LEARNED_ROWS = 50_000  # beyond, a draw of so many is learned from, and every row joins the nearest center
+LEARNED_ROWS = 15_000  # beyond, a draw of so many is learned from, and every row joins the nearest center
 BATCH_PASSES = 5  # passes over the pool by mini-batches at most
 RESOLUTION = 1e-12  # squared distances below this share of the largest squared norm are 0: rows that repeat
 TIE = 1e-9  # squared distances to a center this close, relative to the largest of them, are equal
@@ -44,7 +44,7 @@ def kmeans(points_ND: np.ndarray, n_clusters: int, rng: np.random.Generator) -> 
 
     Args:
         points_ND: float[N, D], finite, at least one row.
-        rng: one integer is drawn, and beyond 50,000 rows those that are learned from.
+        rng: one integer is drawn, and beyond 15,000 rows those that are learned from.
 
     >>> kmeans(np.array([[5.0], [0.0], [5.1], [0.2]]), 2, np.random.default_rng(0)).cluster_N.tolist()
     [0, 1, 0, 1]

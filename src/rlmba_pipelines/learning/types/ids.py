@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+BLOCK_ROWS = 4096  # looked at at once, so that a check of a large pool takes no memory
+
 
 class UserError(ValueError):
     """A mistake that a user can make and mend: one sentence with what, where and what to do."""
@@ -23,7 +25,8 @@ def check_finite(array: np.ndarray, where: str, sample_ids: np.ndarray) -> None:
     """Name the samples whose values are not finite; a NaN is never ranked."""
     if len(array) == 0:  # nothing to split into rows
         return
-    bad_N = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    parts = (array[start : start + BLOCK_ROWS] for start in range(0, len(array), BLOCK_ROWS))
+    bad_N = ~np.concatenate([np.isfinite(part).reshape(len(part), -1).all(axis=1) for part in parts])
     if bad_N.any():
         names = ", ".join(str(s) for s in sample_ids[bad_N][:3])
         raise ValueError(f"{where}: {int(bad_N.sum())} samples have values that are not finite (first: {names})")
