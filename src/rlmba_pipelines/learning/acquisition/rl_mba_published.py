@@ -109,8 +109,8 @@ def rl_mba_published(
 def modality_uncertainty(predictions: Predictions) -> np.ndarray:
     """float64[N, M]: U of each modality's evidence, or entropy / ln C of its head where there is no evidence."""
     if predictions.evidence_NMC is not None:
-        return uncertainty(predictions.evidence_NMC.astype(np.float64))
-    return entropy(predictions.unimodal_NMC.astype(np.float64)) / np.log(predictions.unimodal_NMC.shape[-1])
+        return uncertainty(predictions.evidence_NMC.astype(np.float64, copy=False))
+    return entropy(predictions.unimodal_NMC.astype(np.float64, copy=False)) / np.log(predictions.unimodal_NMC.shape[-1])
 
 
 def min_max(values_N: np.ndarray, counts_N: np.ndarray) -> np.ndarray:
