@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from threadpoolctl import threadpool_limits
 
 from rlmba_pipelines.learning.types import Features, UserError
 from rlmba_pipelines.models.reduce import reduce_features
@@ -86,3 +87,14 @@ def test_a_value_that_is_not_finite_is_refused_by_the_name_of_its_sample():
     features.blocks["image"][3, 1] = np.nan
     with pytest.raises(ValueError, match=r"image.*s003"):
         reduce_features(features, 4, features.sample_ids)
+
+
+def test_the_number_of_threads_does_not_change_a_bit():
+    rng = np.random.default_rng(0)
+    ids = np.array([f"s{i:04d}" for i in range(3000)])
+    features = Features(ids, {"image": rng.normal(size=(3000, 600)).astype(np.float32)}, np.ones((3000, 1), dtype=bool))
+    blocks = []
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads):
+            blocks.append(reduce_features(features, 64, ids[:2000]).blocks["image"])
+    assert_array_equal(*blocks)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from rlmba_pipelines.learning.types import Features, UserError, rows_of
 
@@ -26,7 +27,8 @@ def reduce_features(features: Features, n_components: int, fit_ids: np.ndarray |
         fit_ids: the samples to learn from, usually the pool.
 
     Returns:
-        Features with float32[N, <= n_components] blocks; rows of absent modalities are 0.
+        Features with float32[N, <= n_components] blocks; rows of absent modalities are 0. The same bits whatever the
+        number of threads: sums over several threads differ in their last bits, so there is one.
 
     Raises:
         UserError: a modality is present in none of ``fit_ids``.
@@ -41,7 +43,8 @@ def reduce_features(features: Features, n_components: int, fit_ids: np.ndarray |
             raise UserError(f"The modality {name!r} is present in none of the {len(fit_rows)} samples to learn from; "
                             "leave it out of ingest.modalities or add samples that have it.")
         check_finite_rows(block, present_N, features.sample_ids, name)
-        blocks[name] = np.where(present_N[:, None], _reduced(block, rows, n_components), np.float32(0))
+        with threadpool_limits(limits=1):
+            blocks[name] = np.where(present_N[:, None], _reduced(block, rows, n_components), np.float32(0))
     suffix = f"|pca{n_components}" if n_components else "|centered"
     fingerprints = {name: features.fingerprints.get(name, "") + suffix for name in blocks}
     return replace(features, blocks=blocks, fingerprints=fingerprints)
