@@ -169,6 +169,7 @@ class RoundsConfig(_Block):
     annotator: Literal["auto", "simulated", "files"] = "auto"
     classes: tuple[str, ...] = ()  # names known in advance; empty: from the labels
     validation_share: Share = 0.2  # of the first two batches, where there is no validation split
+    threads: int = Field(1, ge=1)  # that a strategy computes with; picks hold, but last bits of gains depend on it
     reference: str | None = "random"  # strategy simulated beside the run for the report, where all labels are known
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from rlmba_pipelines.config import BalanceConfig, FusionConfig, PolicyConfig, RoundsConfig
 from rlmba_pipelines.learning.acquisition import select_batch
@@ -163,7 +164,7 @@ def choose_start(
     if len(given) >= whole:  # enough to train on is there; what is missing is a fair sample to measure on
         whole, share = len(given) + round(whole * share), 1.0
     size = affordable(whole - len(given), spent(given, n_validation), rounds)
-    return _choose(view, rounds.start_strategy, {}, size, state, share)
+    return _choose(view, rounds.start_strategy, {}, size, state, share, rounds.threads)
 
 
 def choose_batch(
@@ -184,7 +185,7 @@ def choose_batch(
     view = view_of(features, pool_ids, labels, known_classes(classes, labels), state, predictions, terms)
     size = affordable(batch_size(rounds.query_size, len(pool_ids)), spent(labels, n_validation), rounds)
     share = _slice_share(n_validation, state, rounds)
-    return _choose(view, rounds.strategy, rounds.strategy_options, size, state, share)
+    return _choose(view, rounds.strategy, rounds.strategy_options, size, state, share, rounds.threads)
 
 
 def batch_size(asked: int | None, n_pool: int) -> int:
@@ -207,7 +208,13 @@ def _slice_share(n_validation: int, state: RoundState, rounds: RoundsConfig) -> 
 
 
 def _choose(
-    view: PoolView, strategy: str, options: Mapping[str, object], size: int, state: RoundState, validation_share: float
+    view: PoolView,
+    strategy: str,
+    options: Mapping[str, object],
+    size: int,
+    state: RoundState,
+    validation_share: float,
+    threads: int,
 ) -> pd.DataFrame:
     """A batch of ``size``, of which ``validation_share`` is drawn uniformly so that accuracy is measured honestly."""
     candidate_ids = view.sample_ids[view.candidate_rows]
@@ -218,7 +225,8 @@ def _choose(
     slice_ids = np.sort(state.rng("validation").permutation(candidate_ids)[:n_slice])
     frames = []
     if size > n_slice:
-        chosen = select_batch(strategy, without(view, slice_ids), size - n_slice, state.rng("select"), options)
+        with threadpool_limits(limits=threads):
+            chosen = select_batch(strategy, without(view, slice_ids), size - n_slice, state.rng("select"), options)
         frames.append(batch_of(chosen, TRAINING, state.round_idx))
     if n_slice:
         frames.append(batch_of(Selection(slice_ids, np.zeros(n_slice)), VALIDATION, state.round_idx))
