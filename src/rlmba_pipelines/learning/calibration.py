@@ -12,7 +12,6 @@ Chosen   the NLL is convex in 1 / T, so T is where its slope changes sign, found
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
 
 COLDEST, HOTTEST = 0.05, 20.0
@@ -61,6 +60,8 @@ def fit_temperature(logits_NC: np.ndarray, y: np.ndarray) -> float:
         return HOTTEST
     if sharp <= 0:
         return COLDEST
+    from scipy.optimize import brentq  # slow to import, and needed by few
+
     return 1 / float(brentq(slope, 1 / HOTTEST, 1 / COLDEST, xtol=1e-12))
 
 

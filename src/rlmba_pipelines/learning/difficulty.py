@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import expit
-from scipy.stats import rankdata
 
 from rlmba_pipelines.learning.metrics.calibration import event_calibration_error
 from rlmba_pipelines.learning.types import Terms
@@ -175,6 +174,8 @@ def auroc(score_N: np.ndarray, happened_N: np.ndarray) -> float:
     n_yes, n_no = int(happened_N.sum()), int((~happened_N).sum())
     if not (n_yes and n_no):
         raise ValueError("auroc needs both outcomes")
+    from scipy.stats import rankdata  # slow to import, and needed by few
+
     rank_sum = rankdata(score_N)[happened_N].sum()
     return float((rank_sum - n_yes * (n_yes + 1) / 2) / (n_yes * n_no))
 

@@ -15,7 +15,6 @@ Chosen   the clustering is made anew each round in the fused embedding of the cu
 from __future__ import annotations
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
 
 from rlmba_pipelines.learning.acquisition.registry import register
 from rlmba_pipelines.learning.evidence import margin
@@ -47,6 +46,8 @@ def average_linkage(points_RD: np.ndarray, n_clusters: int) -> np.ndarray:
         for row in range(part.start, part.stop):
             start, end = end, end + n_rows - row - 1
             pairs[start:end] = distance_BR[row - part.start, row + 1 :]
+    from scipy.cluster.hierarchy import fcluster, linkage  # slow to import, and needed by few
+
     return in_order_of_rows(fcluster(linkage(pairs, "average"), n_clusters, "maxclust"))
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from rlmba_pipelines.learning import evidence
 from rlmba_pipelines.learning.acquisition.bald import disagreement
@@ -114,5 +113,7 @@ def _ranks(view: PoolView, name: str, score_N: np.ndarray) -> np.ndarray:
     score_U = score_N[rows].astype(np.float64)
     scale = np.abs(score_U).max(initial=0.0)
     rank_N = np.zeros(len(score_N))
+    from scipy.stats import rankdata  # slow to import, and needed by few
+
     rank_N[rows] = (rankdata((score_U / (scale or 1.0)).round(DECIMALS)) - 1) / max(1, len(rows) - 1)
     return rank_N

@@ -17,8 +17,6 @@ import warnings
 from collections.abc import Mapping
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from rlmba_pipelines.learning.acquisition.coverage import present_of
@@ -131,6 +129,9 @@ def centroid_distance(
     embedding_ND: np.ndarray, rows: np.ndarray, k: int, rng: np.random.Generator, iterations: int, fit_limit: int
 ) -> np.ndarray:
     """float64[U]: distance of every one of ``rows`` to the nearest of ``k`` k-means++ centroids of them."""
+    from sklearn.cluster import KMeans  # slow to import, and needed by few
+    from sklearn.exceptions import ConvergenceWarning
+
     seed = int(rng.integers(2**31 - 1))
     fitted = rows if len(rows) <= fit_limit else np.sort(rng.permutation(rows)[:fit_limit])
     model = KMeans(min(k, len(fitted)), init="k-means++", n_init=1, max_iter=iterations, random_state=seed)

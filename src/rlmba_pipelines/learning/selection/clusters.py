@@ -15,8 +15,6 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.cluster import KMeans, MiniBatchKMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from rlmba_pipelines.learning.selection.batch import blocks
@@ -54,6 +52,9 @@ def kmeans(points_ND: np.ndarray, n_clusters: int, rng: np.random.Generator) -> 
 
 def kmeans_of_rows(points_ND: Embedding, n_rows: int, n_clusters: int, rng: np.random.Generator) -> Clusters:
     """``kmeans`` of ``n_rows`` rows that are read, or made, block by block."""
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # slow to import, and needed by few
+    from sklearn.exceptions import ConvergenceWarning
+
     seed = int(rng.integers(2**31 - 1))
     learned = at_most(np.arange(n_rows), LEARNED_ROWS, rng)
     points_RD = np.ascontiguousarray(points_ND[learned], dtype=np.float32)
