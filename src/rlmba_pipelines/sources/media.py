@@ -117,7 +117,7 @@ class MediaRoot:
             return archive.read(info)
         except KeyError:
             raise MediaError(ref, "is missing from its archive") from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise MediaError(ref, "lies in a damaged archive") from error
         except OSError as error:
             raise MediaError(ref, f"cannot be read ({error.strerror})") from error
