@@ -11,7 +11,6 @@ CURVE_COLUMNS = (
     "strategy", "stage", "labels", "labels_total", "accuracy", "accuracy_low", "accuracy_high",
     "macro_f1", "nll", "ece", "imbalance", "seconds_train", "seconds_select",
 )  # fmt: skip
-MODALITY_COLUMNS = ("accuracy", "shapley", "weight")  # each followed by ``_<modality>``
 
 
 @dataclass(frozen=True)

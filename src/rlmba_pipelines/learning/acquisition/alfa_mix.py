@@ -8,9 +8,9 @@ Stated   α = ε ‖z* − z‖ / ‖∇‖ · ∇ / (z* − z), elementwise, �
          unit-length embeddings of those that flip, the nearest sample to each centre; the rest is drawn at random.
 Chosen   put in, the formula is z̃ = z + ε ‖z* − z‖ ∇/‖∇‖: all anchors push along one line, the farthest pushes most.
          With a linear head (``linear_head``) the cap at which a sample first flips is known, and nothing is searched.
-         A class without labels has the mean of all labeled (of the pool where there are none) as anchor. k-means: one
-         k-means++ start and at most 10 rounds, on at most ``max_clustered`` of the flipping samples, drawn evenly at
-         random beyond. Picks that flip at the smallest cap come first.
+         A class without labels has the mean of all labeled (of the pool where there are none) as anchor. k-means
+         looks at ``max_clustered`` of the flipping samples at most, drawn evenly at random beyond. Picks that flip at
+         the smallest cap come first.
 """
 
 from __future__ import annotations
@@ -18,18 +18,22 @@ from __future__ import annotations
 import numpy as np
 
 from rlmba_pipelines.learning.acquisition.badge import residual
-from rlmba_pipelines.learning.acquisition.coverage import unit_rows
+from rlmba_pipelines.learning.acquisition.coverage import fused_rows
 from rlmba_pipelines.learning.acquisition.linear_head import LEAST_PROBABILITY, LinearHead, fit_linear_head
 from rlmba_pipelines.learning.acquisition.registry import register
 from rlmba_pipelines.learning.selection.batch import blocks, check_finite, selection_of
-from rlmba_pipelines.learning.selection.kmeans_pp import kmeans_pp_rejection
+from rlmba_pipelines.learning.selection.clusters import (
+    at_most,
+    kmeans,
+    nearest_to_centers,
+    squared_distances,
+    squared_to_center,
+)
 from rlmba_pipelines.learning.types import PoolView, Selection, UserError
 
 CAP_STEP = 1 / 32
 LARGEST_CAP = 1.0
 LEAST_PUSH = 1e-12
-LLOYD_ROUNDS = 10
-TIE = 1e-6  # squared distances of unit vectors this close are equal
 BLOCK_ROWS = 2048
 
 
@@ -75,7 +79,7 @@ def needed_cap(
     """float64[N]: the smallest cap at which the prediction flips, ``inf`` for never."""
     cap_N = np.empty(len(embedding_ND))
     for part in blocks(len(embedding_ND), BLOCK_ROWS):
-        reach = np.sqrt(_squared_distances(embedding_ND[part].astype(np.float64), anchors_CD).max(axis=1))
+        reach = np.sqrt(squared_distances(embedding_ND[part], anchors_CD).max(axis=1))
         far = flip_distance(probabilities_NC[part], head)
         can = np.isfinite(far) & (reach > 0)
         cap_N[part] = np.where(can, np.where(can, far, 0.0) / np.where(reach > 0, reach, 1.0), np.inf)
@@ -83,47 +87,9 @@ def needed_cap(
 
 
 def cluster_representatives(points_ND: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarray:
-    """int64: the row nearest to each centre of k-means, one a cluster, sorted; fewer where rows repeat.
-
-    Args:
-        points_ND: float64[N, D], of length 1.
-        rng: starts k-means++.
-    """
-    n_rows = len(points_ND)
-    everyone = PoolView(np.array([f"{i:09d}" for i in range(n_rows)]), np.zeros(n_rows, dtype=bool))
-    norm_N = np.square(points_ND).sum(axis=1)
-    start = kmeans_pp_rejection(everyone, norm_N, lambda rows: (points_ND[rows],), n_clusters, rng)
-    centers_KD = points_ND[start.sample_ids.astype(np.int64)]
-    nearest_N = np.full(n_rows, -1)
-    for _ in range(LLOYD_ROUNDS):
-        before_N = nearest_N
-        nearest_N = _nearest_centers(points_ND, centers_KD)[0]
-        if (nearest_N == before_N).all():
-            break
-        order = np.argsort(nearest_N, kind="stable")
-        used, first = np.unique(nearest_N[order], return_index=True)
-        centers_KD[used] = np.add.reduceat(points_ND[order], first, axis=0) / np.bincount(nearest_N)[used][:, None]
-    nearest_N, squared_N = _nearest_centers(points_ND, centers_KD)
-    least_K = np.full(n_clusters, np.inf)
-    np.minimum.at(least_K, nearest_N, squared_N)
-    close = np.flatnonzero(squared_N <= least_K[nearest_N] + TIE)  # the two of a pair are equally far from their mean
-    return np.sort(close[np.unique(nearest_N[close], return_index=True)[1]])
-
-
-def _squared_distances(points_AD: np.ndarray, centers_BD: np.ndarray) -> np.ndarray:
-    squared_AB = -2 * points_AD @ centers_BD.T
-    squared_AB += np.square(points_AD).sum(axis=1)[:, None]
-    squared_AB += np.square(centers_BD).sum(axis=1)
-    return np.maximum(squared_AB, 0.0, out=squared_AB)
-
-
-def _nearest_centers(points_ND: np.ndarray, centers_KD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    nearest_N, squared_N = np.empty(len(points_ND), dtype=np.int64), np.empty(len(points_ND))
-    for part in blocks(len(points_ND), BLOCK_ROWS):
-        squared = _squared_distances(points_ND[part], centers_KD)
-        nearest_N[part] = squared.argmin(axis=1)
-        squared_N[part] = squared.min(axis=1)
-    return nearest_N, squared_N
+    """int64: the row nearest to each centre of k-means, one a cluster, sorted; fewer where rows repeat."""
+    clusters = kmeans(points_ND, n_clusters, rng)
+    return np.sort(nearest_to_centers(squared_to_center(points_ND, clusters), clusters.cluster_N))
 
 
 @register(
@@ -165,11 +131,9 @@ def alfa_mix(
     cap = next((cap for cap, n in zip(steps, flipped, strict=True) if n > query_size), LARGEST_CAP)
     flips_N = cap_N < cap
     flipping_rows = candidate_rows[flips_N[candidate_rows]]
-    if len(flipping_rows) > max(max_clustered, query_size):
-        flipping_rows = np.sort(rng.choice(flipping_rows, max(max_clustered, query_size), replace=False))
+    flipping_rows = at_most(flipping_rows, max(max_clustered, query_size), rng)
     if len(flipping_rows) > query_size:
-        unit_ND = unit_rows(embedding_ND[flipping_rows].astype(np.float64), np.ones(len(flipping_rows), dtype=bool))
-        flipping_rows = flipping_rows[cluster_representatives(unit_ND, query_size, rng)]
+        flipping_rows = flipping_rows[cluster_representatives(fused_rows(view)[flipping_rows], query_size, rng)]
     rows = flipping_rows[np.argsort(cap_N[flipping_rows], kind="stable")]
     rest = np.setdiff1d(candidate_rows, rows)
     rows = np.concatenate([rows, rng.choice(rest, query_size - len(rows), replace=False)])
