@@ -104,15 +104,16 @@ def test_another_policy_and_identical_rows_are_no_obstacle():
     other = replace(view, policy={"name": "bandit", "weights": "not mine"})
     assert draw(other, 5).sample_ids.tolist() == draw(view, 5).sample_ids.tolist()
     assert min_max(np.full(4, 7.0), np.ones(4, dtype=bool)).tolist() == [0, 0, 0, 0]
-    same = centroid_distance(np.ones((9, 3)), np.arange(9), 4, np.random.default_rng(0), 5, 100)
+    same = centroid_distance(np.ones((9, 3)), np.arange(9), 4, np.random.default_rng(0), 5)
     assert same.tolist() == [0.0] * 9
 
 
-def test_over_the_limit_centroids_come_from_a_drawn_part_and_distances_from_all():
+def test_over_the_limit_centroids_come_from_a_drawn_part_and_distances_from_all(monkeypatch):
     points = np.random.default_rng(0).normal(size=(300, 4))
     rows = np.arange(300)
-    whole = centroid_distance(points, rows, 10, np.random.default_rng(0), 5, 300)
-    part = centroid_distance(points, rows, 10, np.random.default_rng(0), 5, 100)
+    whole = centroid_distance(points, rows, 10, np.random.default_rng(0), 5)
+    monkeypatch.setattr("rlmba_pipelines.learning.acquisition.rl_mba_published.LEARNED_ROWS", 100)
+    part = centroid_distance(points, rows, 10, np.random.default_rng(0), 5)
     assert len(part) == 300
     assert abs(part.mean() / whole.mean() - 1) < 0.2
 

@@ -8,16 +8,14 @@ Stated   d̃ = distance to the nearest of k = Q k-means++ centroids (at most 5 i
 Chosen   u_m = the published U of the modality's evidence where heads are evidential, else its entropy / ln C; w counts
          what a sample has; logits (q + weights · (uncertainty, distance, margin)) / temperature with the weights of
          ``policy/published.py``, 0 before it has learned and under any other policy; β and the temperature; over
-         20,000 candidates the centroids are fitted to a drawn 20,000, the distances stay those of all.
+         15,000 candidates the centroids are fitted to a drawn 15,000, the distances stay those of all.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from rlmba_pipelines.learning.acquisition.coverage import present_of
 from rlmba_pipelines.learning.acquisition.registry import register
@@ -25,7 +23,7 @@ from rlmba_pipelines.learning.evidence import entropy, margin, share_of_present,
 from rlmba_pipelines.learning.policy.plackett_luce import sample, score_of_picks
 from rlmba_pipelines.learning.policy.published import FEATURES, SCORE
 from rlmba_pipelines.learning.selection.batch import blocks, check_finite, selection_of
-from rlmba_pipelines.learning.selection.clusters import squared_distances
+from rlmba_pipelines.learning.selection.clusters import LEARNED_ROWS, at_most, kmeans, squared_distances
 from rlmba_pipelines.learning.selection.top_k import top_k
 from rlmba_pipelines.learning.types import PoolView, Predictions, Selection, UserError
 
@@ -36,7 +34,7 @@ DIGITS = 9  # of q: rows that repeat tie, whatever rounding did to their distanc
 @register(
     "rl_mba_published",
     requires=("predictions", "unimodal", "weights", "policy"),
-    cost="O(N Q D) for the distances, with at most 20,000 rows in each of the iterations",
+    cost="O(N Q D) for the distances, with at most 15,000 rows in each of the iterations",
     reference="RL-MBA, arXiv 2603.25107, by a third-party note",
     idea="Let the policy draw the batch from the most uncertain and most isolated samples.",
     formula="P(batch) = Π_i softmax(l / T over what is left), l = Σ_m w_m ũ_m + β d̃ + learned, among κQ by q",
@@ -47,7 +45,6 @@ DIGITS = 9  # of q: rows that repeat tie, whatever rounding did to their distanc
         "beta": "chosen: uncertainty and distance count the same; the paper's value was not readable",
         "iterations": "stated in the note on the paper: at most 5",
         "temperature": "chosen: a tenth of the range of q is a factor of e; the paper's value was not readable",
-        "fit_limit": "chosen: centroids of 20,000 drawn rows are those of all within the noise of k-means",
     },
 )
 def rl_mba_published(
@@ -59,7 +56,6 @@ def rl_mba_published(
     beta: float = 1.0,
     iterations: int = 5,
     temperature: float = 0.1,
-    fit_limit: int = 20_000,
 ) -> Selection:
     """Q samples in the order they were drawn; utility is the probability of each at its draw.
 
@@ -69,8 +65,8 @@ def rl_mba_published(
     Raises:
         UserError: an option out of range.
     """
-    if kappa < 1 or beta < 0 or iterations < 1 or temperature <= 0 or fit_limit < 1:
-        raise UserError("rl_mba_published: kappa >= 1, beta >= 0, iterations >= 1, temperature > 0, fit_limit >= 1.")
+    if kappa < 1 or beta < 0 or iterations < 1 or temperature <= 0:
+        raise UserError("rl_mba_published: kappa >= 1, beta >= 0, iterations >= 1, temperature > 0.")
     assert view.predictions is not None
     assert view.weights_M is not None
     assert view.policy is not None
@@ -83,7 +79,7 @@ def rl_mba_published(
     uncertainty_N = (weights_NM * scaled_NM).sum(axis=1)
     check_finite(view.predictions.embedding_ND, view, "rl_mba_published: embedding")
     distance_N = np.zeros(len(view.sample_ids))
-    distance_N[rows] = centroid_distance(view.predictions.embedding_ND, rows, query_size, rng, iterations, fit_limit)
+    distance_N[rows] = centroid_distance(view.predictions.embedding_ND, rows, query_size, rng, iterations)
     distance_N = min_max(distance_N, ~view.labeled_N)
     margin_N = min_max(margin(view.predictions.probabilities_NC), ~view.labeled_N)
     q_N = (uncertainty_N + beta * distance_N).round(DIGITS)
@@ -126,22 +122,15 @@ def min_max(values_N: np.ndarray, counts_N: np.ndarray) -> np.ndarray:
 
 
 def centroid_distance(
-    embedding_ND: np.ndarray, rows: np.ndarray, k: int, rng: np.random.Generator, iterations: int, fit_limit: int
+    embedding_ND: np.ndarray, rows: np.ndarray, k: int, rng: np.random.Generator, iterations: int
 ) -> np.ndarray:
     """float64[U]: distance of every one of ``rows`` to the nearest of ``k`` k-means++ centroids of them."""
-    from sklearn.cluster import KMeans  # slow to import, and needed by few
-    from sklearn.exceptions import ConvergenceWarning
-
-    seed = int(rng.integers(2**31 - 1))
-    fitted = rows if len(rows) <= fit_limit else np.sort(rng.permutation(rows)[:fit_limit])
-    model = KMeans(min(k, len(fitted)), init="k-means++", n_init=1, max_iter=iterations, random_state=seed)
-    with threadpool_limits(limits=1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than centroids are no mistake
-        center_KD = model.fit(embedding_ND[fitted].astype(np.float64)).cluster_centers_
+    fitted = at_most(rows, LEARNED_ROWS, rng)
+    center_KD = kmeans(embedding_ND[fitted], k, rng, steps=iterations).center_KD
     parts = [
         squared_distances(embedding_ND[rows[part]], center_KD).min(axis=1) for part in blocks(len(rows), BLOCK_ROWS)
     ]
-    return np.sqrt(np.maximum(np.concatenate(parts), 0.0))
+    return np.sqrt(np.concatenate(parts))
 
 
 def learned_weights(policy: Mapping[str, object]) -> np.ndarray:

@@ -21,7 +21,7 @@ from rlmba_pipelines.learning.selection.batch import blocks, selection_of
 from rlmba_pipelines.learning.selection.clusters import (
     BLOCK_ROWS,
     at_most,
-    kmeans_of_rows,
+    kmeans,
     members_of,
     squared_distances,
 )
@@ -82,7 +82,7 @@ def typiclust(
     points_ND = raw_rows(view)
     n_picks = min(query_size, len(view.candidate_rows))
     n_clusters = min(len(view.labeled_rows) + query_size, max_clusters)
-    cluster_N = kmeans_of_rows(points_ND, len(view.sample_ids), n_clusters, rng).cluster_N
+    cluster_N = kmeans(points_ND, n_clusters, rng, n_rows=len(view.sample_ids)).cluster_N
     members = members_of(cluster_N)
     size_K = np.bincount(cluster_N)
     labeled_K = np.bincount(cluster_N[view.labeled_rows], minlength=len(size_K))

@@ -37,32 +37,37 @@ class Clusters(NamedTuple):
     center_KD: np.ndarray
 
 
-def kmeans(points_ND: np.ndarray, n_clusters: int, rng: np.random.Generator) -> Clusters:
+def kmeans(
+    points_ND: Embedding,
+    n_clusters: int,
+    rng: np.random.Generator,
+    *,
+    n_rows: int | None = None,
+    steps: int = FULL_STEPS,
+) -> Clusters:
     """At most ``n_clusters`` clusters of the rows; fewer where rows repeat or there are not so many.
 
     Args:
-        points_ND: float[N, D], finite, at least one row.
+        points_ND: float[N, D], finite, at least one row; or rows that are made block by block, and how many there are.
         rng: one integer is drawn, and beyond 15,000 rows those that are learned from.
+        steps: Lloyd iterations at most; beyond 10,000 rows passes of mini-batches, of which there are 5 at most.
 
     >>> kmeans(np.array([[5.0], [0.0], [5.1], [0.2]]), 2, np.random.default_rng(0)).cluster_N.tolist()
     [0, 1, 0, 1]
     """
-    return kmeans_of_rows(points_ND, len(points_ND), n_clusters, rng)
-
-
-def kmeans_of_rows(points_ND: Embedding, n_rows: int, n_clusters: int, rng: np.random.Generator) -> Clusters:
-    """``kmeans`` of ``n_rows`` rows that are read, or made, block by block."""
     from sklearn.cluster import KMeans, MiniBatchKMeans  # slow to import, and needed by few
     from sklearn.exceptions import ConvergenceWarning
 
+    n_rows = len(points_ND) if n_rows is None else n_rows  # type: ignore[arg-type]
     seed = int(rng.integers(2**31 - 1))
     learned = at_most(np.arange(n_rows), LEARNED_ROWS, rng)
     points_RD = np.ascontiguousarray(points_ND[learned], dtype=np.float32)
     n_clusters = min(n_clusters, len(learned))
     if len(learned) <= FULL_ROWS:
-        model = KMeans(n_clusters, n_init=1, max_iter=FULL_STEPS, random_state=seed)
+        model = KMeans(n_clusters, n_init=1, max_iter=steps, random_state=seed)
     else:
-        model = MiniBatchKMeans(n_clusters, n_init=1, batch_size=BATCH_ROWS, max_iter=BATCH_PASSES, random_state=seed)
+        passes = min(BATCH_PASSES, steps)
+        model = MiniBatchKMeans(n_clusters, n_init=1, batch_size=BATCH_ROWS, max_iter=passes, random_state=seed)
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters are no mistake
         cluster_N = model.fit(points_RD).labels_
