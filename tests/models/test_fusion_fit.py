@@ -14,7 +14,7 @@ from rlmba_pipelines.learning.types import Features, Labels, UserError
 from rlmba_pipelines.models.adamw import AdamW
 from rlmba_pipelines.models.fit import fit_fusion
 from rlmba_pipelines.models.fusion import FusionNetwork
-from rlmba_pipelines.models.predict import predict_fusion, predict_subset
+from rlmba_pipelines.models.predict import predict_fusion, subset_predictor
 from rlmba_pipelines.models.state import FusionState, torch_threads
 
 SMALL = FusionConfig(width=16, min_steps=40, dropout=0.2, predict_batch_size=64, device="cpu")
@@ -285,4 +285,4 @@ def test_the_short_way_to_a_subset_gives_the_bits_of_the_long_one(fusion, loss):
     names = state.modalities
     for subset in (frozenset(), frozenset(names[:1]), frozenset(names[1:]), frozenset(names)):
         long = predict_fusion(state, features, config, only=subset).probabilities_NC
-        assert_array_equal(predict_subset(state, features, config, subset), long)
+        assert_array_equal(subset_predictor(state, features, config)(subset), long)

@@ -19,7 +19,7 @@ from typing import Any
 from rlmba_pipelines.config import FusionConfig
 from rlmba_pipelines.learning.metrics.classification import negative_log_likelihood
 from rlmba_pipelines.learning.types import Features, Labels
-from rlmba_pipelines.models.predict import predict_subset
+from rlmba_pipelines.models.predict import subset_predictor
 from rlmba_pipelines.models.state import FusionState
 
 LOOKS = 10
@@ -47,7 +47,7 @@ class BestModel:
         if steps_done % self.every and steps_done != self.steps:
             return
         model = state()
-        p_NC = predict_subset(model, self.features, self.config, frozenset(model.modalities))
+        p_NC = subset_predictor(model, self.features, self.config)(frozenset(model.modalities))
         self.nlls.append(negative_log_likelihood(p_NC, self.y))
         if self.best is None or self.nlls[-1] < min(self.nlls[:-1]):
             self.best, self.best_step = model, steps_done

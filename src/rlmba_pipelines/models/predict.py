@@ -5,7 +5,7 @@ A prediction depends on its own sample only, because every batch has the same sh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -40,55 +40,67 @@ def _predict(
 ) -> Predictions:
     device = device_of(config.device)
     network = network_of(state).to(device)
-    blocks, present_MN = tensors_of(features, device)
-    if only is not None:
-        seen_M = torch.tensor([float(name in only) for name in state.modalities], device=device)
-        present_MN = present_MN * seen_M[:, None]
+    seen_M = _seen(state, state.modalities if only is None else only).to(device)
     parts: dict[str, list[np.ndarray]] = {}
-    for start in range(0, len(features), config.predict_batch_size):
-        batch = slice(start, start + config.predict_batch_size)
-        present = present_MN[:, batch]
-        n = present.shape[1]
-        missing = config.predict_batch_size - n
+    for blocks, had, n in _batches(features, config, device):
+        present = had * seen_M[:, None, None]
         with torch.inference_mode():
-            padded = [functional.pad(block[batch], (0, 0, 0, missing))[None] for block in blocks]
-            heads = network(padded, functional.pad(present, (0, missing))[:, None])
-            found = _opinions(heads.logits[:, :, :n], present, state)
+            heads = network(blocks, present)
+            found = _opinions(heads.logits[:, :, :n], present[:, 0, :n], state)
             found["embedding_ND"] = heads.embedding[0, :n]
             found["modality_embedding_NMD"] = heads.modality_embedding[:, 0, :n].transpose(0, 1)
         for name, value in found.items():
             parts.setdefault(name, []).append(value.cpu().numpy())
     return Predictions(
-        sample_ids=features.sample_ids, modalities=state.modalities, present_NM=present_MN.T.cpu().numpy() > 0,
+        sample_ids=features.sample_ids, modalities=state.modalities,
+        present_NM=features.present_NM & (seen_M.cpu().numpy() > 0),
         **{name: np.concatenate(arrays) for name, arrays in parts.items()},
     )
 
 
-def predict_subset(
-    state: FusionState, features: Features, config: FusionConfig, only: frozenset[str]
-) -> np.ndarray:
-    """The fused prediction with only some modalities seen: ``predict_fusion(..., only=only)`` without all the rest.
+def subset_predictor(
+    state: FusionState, features: Features, config: FusionConfig
+) -> Callable[[frozenset[str]], np.ndarray]:
+    """The fused prediction with only some modalities seen; trunks are run once, whatever the number of subsets.
 
     Returns:
-        float64[N, C]; what ``predict_fusion`` calls ``probabilities_NC``.
+        modalities -> float64[N, C], bit for bit what ``predict_fusion(..., only=modalities)`` calls
+        ``probabilities_NC``.
     """
     with torch_threads(config.threads), torch.inference_mode():
         device = device_of(config.device)
         network = network_of(state).to(device)
-        blocks, present_MN = tensors_of(features, device)
-        seen_M = torch.tensor([float(name in only) for name in state.modalities], device=device)
-        present_MN = present_MN * seen_M[:, None]
+        embedded = [(network.embed(blocks), had, n) for blocks, had, n in _batches(features, config, device)]
+
+    def predict(only: frozenset[str]) -> np.ndarray:
+        seen_M = _seen(state, only).to(device)
         parts = []
-        for start in range(0, len(features), config.predict_batch_size):
-            batch = slice(start, start + config.predict_batch_size)
-            present = present_MN[:, batch]
-            n = present.shape[1]
-            missing = config.predict_batch_size - n
-            padded = [functional.pad(block[batch], (0, 0, 0, missing))[None] for block in blocks]
-            mask = functional.pad(present, (0, missing))[:, None]
-            logits = network.fused_logits(network.fuse(network.embed(padded) * mask[..., None], mask))
-            parts.append(_opinions(logits[None, :, :n], present, state)["probabilities_NC"].cpu().numpy())
-    return np.concatenate(parts)
+        with torch_threads(config.threads), torch.inference_mode():
+            for embedding, had, n in embedded:
+                present = had * seen_M[:, None, None]
+                logits = network.fused_logits(network.fuse(embedding * present[..., None], present))
+                parts.append(_opinions(logits[None, :, :n], present[:, 0, :n], state)["probabilities_NC"])
+        return torch.cat(parts).cpu().numpy()
+
+    return predict
+
+
+def _batches(
+    features: Features, config: FusionConfig, device: torch.device
+) -> Iterator[tuple[list[Tensor], Tensor, int]]:
+    """Blocks float32[1, B, D_m], presence float32[M, 1, B] and the number of samples; the last batch is filled up."""
+    blocks, present_MN = tensors_of(features, device)
+    size = config.predict_batch_size
+    for start in range(0, len(features), size):
+        batch = slice(start, start + size)
+        n = present_MN[:, batch].shape[1]
+        padded = [functional.pad(block[batch], (0, 0, 0, size - n))[None] for block in blocks]
+        yield padded, functional.pad(present_MN[:, batch], (0, size - n))[:, None], n
+
+
+def _seen(state: FusionState, only: Sequence[str] | frozenset[str]) -> Tensor:
+    """float32[M]: 1 for the modalities that may be looked at."""
+    return torch.tensor([float(name in only) for name in state.modalities])
 
 
 def _opinions(logits: Tensor, present: Tensor, state: FusionState) -> dict[str, Tensor]:

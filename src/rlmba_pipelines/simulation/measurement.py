@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 
@@ -13,7 +11,7 @@ from rlmba_pipelines.learning.metrics.classification import accuracy
 from rlmba_pipelines.learning.metrics.evaluation import contributions, measure
 from rlmba_pipelines.learning.types import Features, Labels, RoundState, rows_of
 from rlmba_pipelines.models.fit import fit_fusion
-from rlmba_pipelines.models.predict import predict_fusion, predict_subset
+from rlmba_pipelines.models.predict import predict_fusion, subset_predictor
 from rlmba_pipelines.models.state import FusionState
 from rlmba_pipelines.simulation.tables import TRAINING, VALIDATION, labels_for
 
@@ -71,7 +69,7 @@ def _measure(model: FusionState, features: Features, held: Labels, fusion: Fusio
     found = measure(predict_fusion(model, held_features, fusion), held)
     return {
         **found,
-        **contributions(partial(predict_subset, model, held_features, fusion), held, features.modalities),
+        **contributions(subset_predictor(model, held_features, fusion), held, features.modalities),
         "n_classes": len(model.classes),
         "n": len(held),
         "n_correct": round(found["accuracy"] * len(held)),
