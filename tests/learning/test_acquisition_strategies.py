@@ -9,11 +9,19 @@ from scipy.stats import chisquare, entropy
 
 from rlmba_pipelines.learning.acquisition import select_batch
 from rlmba_pipelines.learning.acquisition.badge import gradient_embedding
-from rlmba_pipelines.learning.acquisition.coverage import raw_embedding
-from rlmba_pipelines.learning.acquisition.herding import balanced_embedding
+from rlmba_pipelines.learning.acquisition.coverage import raw_rows
+from rlmba_pipelines.learning.acquisition.herding import balanced_rows
 from rlmba_pipelines.learning.selection.kernels import Kernel, bandwidth_of
 from rlmba_pipelines.learning.testing import make_view, plain_herding, plain_k_center, plain_kmeans_pp
 from rlmba_pipelines.learning.types import Action
+
+
+def balanced_embedding(view):
+    return balanced_rows(view)[np.arange(len(view.sample_ids))]
+
+
+def raw_embedding(view):
+    return raw_rows(view)[np.arange(len(view.sample_ids))]
 
 
 def rng():

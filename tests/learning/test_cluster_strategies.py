@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from rlmba_pipelines.learning.acquisition import select_batch
 from rlmba_pipelines.learning.acquisition.cluster_margin import average_linkage, nearest_clustered, round_robin
-from rlmba_pipelines.learning.acquisition.coverage import raw_embedding
+from rlmba_pipelines.learning.acquisition.coverage import raw_rows
 from rlmba_pipelines.learning.acquisition.drop_query import candidates_of, changed_mind
 from rlmba_pipelines.learning.acquisition.linear_head import LinearHead
 from rlmba_pipelines.learning.acquisition.typiclust import mean_neighbor_distance
@@ -19,6 +19,10 @@ from rlmba_pipelines.learning.testing import make_view
 from rlmba_pipelines.learning.types import PoolView
 
 LEAST_P = 1e-3  # of a test of a sampling law
+
+
+def raw_embedding(view):
+    return raw_rows(view)[np.arange(len(view.sample_ids))]
 
 
 def on_circle(degrees, labeled=()):

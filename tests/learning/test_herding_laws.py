@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from rlmba_pipelines.learning.acquisition import select_batch
-from rlmba_pipelines.learning.acquisition.coverage import UnitRows, unit_rows
+from rlmba_pipelines.learning.acquisition.coverage import UnitRows
 from rlmba_pipelines.learning.acquisition.views import make_view, take
 from rlmba_pipelines.learning.selection import herding as module
 from rlmba_pipelines.learning.selection import kernels as kernels_module
@@ -292,7 +292,10 @@ def test_rows_made_when_asked_for_are_those_of_the_whole_and_absent_ones_are_nev
         left, right = rng.normal(size=(30, 3)).astype(dtype), (300 * rng.normal(size=(30, 5))).astype(dtype)
         right[~present] = np.nan
         rows = UnitRows(view, {"l": (left, np.ones(30, dtype=bool), 1.0), "r": (right, present, 2.0)})
-        whole = np.concatenate([unit_rows(left, np.ones(30, dtype=bool)), 2 * unit_rows(right, present)], axis=1)
+        there = np.where(present[:, None], right, 0).astype(np.float64)
+        length_N1 = np.where(present, np.linalg.norm(there, axis=1), 1)[:, None]
+        left_unit = left / np.linalg.norm(left.astype(np.float64), axis=1, keepdims=True)
+        whole = np.concatenate([left_unit, 2 * there / length_N1], axis=1)
         some = rng.permutation(30)[:11]
         assert rows[some].dtype == np.float32
         assert_allclose(rows[some], whole[some], atol=1e-6)

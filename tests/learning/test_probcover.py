@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 
 from rlmba_pipelines.learning.acquisition import select_batch
-from rlmba_pipelines.learning.acquisition.coverage import raw_embedding
+from rlmba_pipelines.learning.acquisition.coverage import raw_rows
 from rlmba_pipelines.learning.acquisition.probcover import largest_pure_radius
 from rlmba_pipelines.learning.selection import balls
 from rlmba_pipelines.learning.selection.balls import BallGraph
 from rlmba_pipelines.learning.testing import make_view
 from rlmba_pipelines.learning.types import UNLABELED, PoolView
+
+
+def raw_embedding(view):
+    return raw_rows(view)[np.arange(len(view.sample_ids))]
 
 
 def distances_between(points_ND):

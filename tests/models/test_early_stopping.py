@@ -20,6 +20,7 @@ from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.driver import committed_path
 from rlmba_pipelines.rounds.replay import task_of
 from rlmba_pipelines.simulation import simulate, steps
+from rlmba_pipelines.simulation.measurement import measure_on, measure_validation
 
 PLAIN = FusionConfig(width=16, min_steps=60, dropout=0.0, predict_batch_size=64, device="cpu")
 STOPPING = PLAIN.model_copy(update={"early_stopping": True})
@@ -48,10 +49,10 @@ def test_the_weights_kept_are_those_with_the_least_nll_that_is_measured_later():
     features, train, held = task()
     state = fit_fusion(features, train, STOPPING, seed=0, validation=held)
     nlls = state.log["validation_nll"]
-    measured = steps.measure_validation(state, features, frame(held, "validation"), frame(train, "training"), STOPPING)
+    measured = measure_validation(state, features, frame(held, "validation"), frame(train, "training"), STOPPING)
     assert measured["nll"] == min(nlls)
     last = fit_fusion(features, train, PLAIN, seed=0)
-    last_measured = steps.measure_on(last, features, frame(held, "validation"), PLAIN)
+    last_measured = measure_on(last, features, frame(held, "validation"), PLAIN)
     assert last_measured["nll"] == nlls[-1]
     assert measured["nll"] < last_measured["nll"]  # this training goes on for too long
     assert state.log["kept_step"] == 6 * (1 + int(np.argmin(nlls)))

@@ -22,6 +22,7 @@ from rlmba_pipelines.rounds.driver import committed_path
 from rlmba_pipelines.rounds.parameters import checked
 from rlmba_pipelines.rounds.replay import task_of
 from rlmba_pipelines.simulation import simulate, steps
+from rlmba_pipelines.simulation.appraisal import appraise
 from rlmba_pipelines.simulation.measurement import accuracy_alone
 from rlmba_pipelines.simulation.round import RoundResult, Task, open_round
 from rlmba_pipelines.simulation.tables import TRAINING, Answer, labels_for
@@ -164,7 +165,7 @@ def test_a_residual_that_the_policy_has_learned_moves_the_weights():
 @pytest.mark.parametrize("source", [s for s in SOURCES if s != "edl"])
 def test_every_source_and_rule_of_evidence_serves_a_round(source, rule):
     task, labels, state = second_round(evidence=EvidenceConfig(source=source, rule=rule))
-    seen = steps.appraise(
+    seen = appraise(
         open_round(state, task, labels).model, task.features, task.pool_ids, labels, task.validation, state,
         task.parameters.fusion, task.parameters.evidence, task.parameters.difficulty, task.parameters.balance,
     )

@@ -20,6 +20,7 @@ from rlmba_pipelines.rounds.commits import PREPARED, Experiment
 from rlmba_pipelines.rounds.driver import Request, Runner, quiet
 from rlmba_pipelines.rounds.replay import task_of
 from rlmba_pipelines.simulation import steps
+from rlmba_pipelines.simulation.appraisal import appraise
 from rlmba_pipelines.simulation.round import Task
 from rlmba_pipelines.simulation.tables import TRAINING, VALIDATION, labels_for
 
@@ -49,7 +50,7 @@ def appraised_test(task: Task, oracle: SimulatedOracle, seed: int) -> tuple[dict
     labels = oracle.label(batch)
     model = steps.learn(task.features, labels, task.validation, task.classes, state, p.fusion)
     truth = labels_for(task.test.assign(purpose=VALIDATION), model.classes, VALIDATION)
-    seen = steps.appraise(
+    seen = appraise(
         model, task.features, truth.sample_ids, labels, task.validation, state, p.fusion, p.evidence,
         DifficultyConfig(enabled=True), p.balance,
     )

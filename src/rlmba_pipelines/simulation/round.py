@@ -15,7 +15,8 @@ import pandas as pd
 from rlmba_pipelines.config import Parameters, RoundsConfig
 from rlmba_pipelines.learning.types import Features, Predictions, RoundState, Terms
 from rlmba_pipelines.models.state import FusionState
-from rlmba_pipelines.simulation import steps
+from rlmba_pipelines.simulation import measurement, steps
+from rlmba_pipelines.simulation.appraisal import appraise
 from rlmba_pipelines.simulation.decide import Observation, observe
 from rlmba_pipelines.simulation.tables import (
     Answer,
@@ -102,7 +103,7 @@ def open_round(state: RoundState, task: Task, labels: pd.DataFrame) -> Opened:
     """Train, measure, and appraise the pool."""
     p, features = task.parameters, task.features
     model, validation, test = _measured(state, task, labels)
-    seen = steps.appraise(
+    seen = appraise(
         model,
         features,
         task.pool_ids,
@@ -211,10 +212,10 @@ def _measured(
     model = steps.learn(
         features, labels, task.validation, classes, state, p.fusion, weigh=p.balance.enter_fusion
     )
-    validation = steps.measure_validation(
+    validation = measurement.measure_validation(
         model, features, task.validation, labels, p.fusion, alone=state if p.balance.fits_alone else None
     )
-    return model, validation, steps.measure_on(model, features, task.test, p.fusion)
+    return model, validation, measurement.measure_on(model, features, task.test, p.fusion)
 
 
 def _paid(state: RoundState, task: Task, labels: pd.DataFrame) -> int:

@@ -30,11 +30,8 @@ from rlmba_pipelines.learning.types import (
 )
 from rlmba_pipelines.models.fit import fit_fusion
 from rlmba_pipelines.models.state import FusionState
-from rlmba_pipelines.simulation.appraisal import appraise as appraise
 from rlmba_pipelines.simulation.decide import Observation, learned, prior_of, score_of
 from rlmba_pipelines.simulation.measurement import held_labels
-from rlmba_pipelines.simulation.measurement import measure_on as measure_on
-from rlmba_pipelines.simulation.measurement import measure_validation as measure_validation
 from rlmba_pipelines.simulation.tables import (
     TRAINING,
     VALIDATION,

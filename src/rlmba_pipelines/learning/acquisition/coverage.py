@@ -28,17 +28,6 @@ def present_of(view: PoolView) -> np.ndarray:
     return view.present_NM
 
 
-def unit_rows(block_ND: np.ndarray, present_N: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1; zeros where the sample lacks the modality, whatever the block holds there.
-
-    >>> unit_rows(np.array([[3.0, 4.0], [np.nan, 1.0]]), np.array([True, False])).tolist()
-    [[0.6, 0.8], [0.0, 0.0]]
-    """
-    block_ND = np.where(present_N[:, None], block_ND, 0).astype(_at_least_float32(block_ND), copy=False)
-    norm_N = np.sqrt(np.square(block_ND).sum(axis=1, keepdims=True))
-    return block_ND / np.where(norm_N > 0, norm_N, 1)
-
-
 class UnitRows:
     """Blocks of a view side by side, rows of each at length ``scale``, made when they are asked for: no copy is kept.
 
@@ -100,11 +89,6 @@ def raw_rows(view: PoolView) -> UnitRows:
         f"features of {name!r}": (view.features[name], present_NM[:, m], 1.0) for m, name in enumerate(view.modalities)
     }
     return UnitRows(view, parts)
-
-
-def raw_embedding(view: PoolView) -> np.ndarray:
-    """float32[N, ΣD_m]: all of ``raw_rows``."""
-    return raw_rows(view)[np.arange(len(view.sample_ids))]
 
 
 @register(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlmba_pipelines.learning.acquisition.coverage import unit_rows
+from rlmba_pipelines.learning.acquisition.coverage import fused_rows
 from rlmba_pipelines.learning.acquisition.linear_head import LinearHead, fit_linear_head
 from rlmba_pipelines.learning.acquisition.registry import register
 from rlmba_pipelines.learning.selection.batch import blocks, check_finite
@@ -108,7 +108,7 @@ def drop_query(
     candidates = at_most(candidates, max(max_candidates, n_picks), rng)
 
     rows, share_R = pool[candidates], changed_U[candidates] / n_inferences
-    points_RD = unit_rows(embedding_ND[rows].astype(np.float32), np.ones(len(rows), dtype=bool))
+    points_RD = fused_rows(view)[rows]
     clusters = kmeans(points_RD, n_picks, rng)
     squared_R = squared_to_center(points_RD, clusters)
     size_R = np.bincount(clusters.cluster_N)[clusters.cluster_N]

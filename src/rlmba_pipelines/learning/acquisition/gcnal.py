@@ -22,9 +22,8 @@ import numpy as np
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
-from rlmba_pipelines.learning.acquisition.coverage import unit_rows
+from rlmba_pipelines.learning.acquisition.coverage import fused_rows
 from rlmba_pipelines.learning.acquisition.registry import register
-from rlmba_pipelines.learning.selection.batch import check_finite
 from rlmba_pipelines.learning.selection.clusters import at_most
 from rlmba_pipelines.learning.selection.k_center import k_center
 from rlmba_pipelines.learning.selection.top_k import top_k
@@ -178,15 +177,13 @@ def gcnal(
     if not 0 <= dropout < 1:
         raise UserError(f"Strategy 'gcnal': dropout must be at least 0 and below 1, got {dropout}.")
     assert view.predictions is not None
-    check_finite(view.predictions.embedding_ND, view, "gcnal: embedding")
     n_nodes = max(max_candidates, min(query_size, len(view.candidate_rows)))
     drawn = [at_most(rows, n_nodes, rng) for rows in (view.candidate_rows, view.labeled_rows)]
     rows = np.sort(np.concatenate(drawn))
     nodes_view = PoolView(view.sample_ids[rows], view.labeled_N[rows])
-    points_RD = view.predictions.embedding_ND[rows].astype(np.float32)
     with threadpool_limits(limits=1):
         nodes = train_graph_network(
-            unit_rows(points_RD, np.ones(len(rows), dtype=bool)),
+            fused_rows(view)[rows],
             nodes_view.labeled_N,
             rng,
             n_epochs=n_epochs,

@@ -97,8 +97,3 @@ def balanced_rows(view: PoolView) -> UnitRows:
             for m, name in enumerate(view.modalities)
         },
     )
-
-
-def balanced_embedding(view: PoolView) -> np.ndarray:
-    """float32[N, M·D]: all of ``balanced_rows``."""
-    return balanced_rows(view)[np.arange(len(view.sample_ids))]

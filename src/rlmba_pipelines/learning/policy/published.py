@@ -16,6 +16,7 @@ import numpy as np
 
 from rlmba_pipelines.learning.mdp import State, Transition
 from rlmba_pipelines.learning.policy import action_from
+from rlmba_pipelines.learning.policy.advantage import advantage_of
 from rlmba_pipelines.learning.types import Action, UserError
 
 FEATURES = ("uncertainty", "distance", "margin")
@@ -76,17 +77,16 @@ class PublishedPolicy:
         Raises:
             ValueError: a reward that is not finite.
         """
-        if not np.isfinite(transition.reward):
-            raise ValueError(f"PublishedPolicy: a reward must be finite, got {transition.reward}")
-        before = self.baseline if self.baseline is not None else transition.reward
-        advantage = float(np.clip((transition.reward - before) / self.reward_scale, -self.clip, self.clip))
+        advantage, baseline = advantage_of(
+            transition.reward, self.baseline, scale=self.reward_scale, clip=self.clip, memory=self.memory
+        )
         score = np.array([transition.score.get(name, 0.0) for name in FEATURES])
         score *= min(1.0, self.clip / max(float(np.linalg.norm(score)), 1e-12))
         moved = np.array(self.weights) + self.learning_rate * advantage * score
         return replace(
             self,
             weights=tuple(moved.tolist()),
-            baseline=self.memory * before + (1 - self.memory) * transition.reward,
+            baseline=baseline,
         )
 
     def to_dict(self) -> dict[str, object]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from rlmba_pipelines.learning.mdp import MODALITY_FIELDS, SHARED_FIELDS, State, Transition
 from rlmba_pipelines.learning.policy import action_from
+from rlmba_pipelines.learning.policy.advantage import advantage_of
 from rlmba_pipelines.learning.theta import MODALITY_COORDINATES, SHARED_COORDINATES, action_at, coordinates_of
 from rlmba_pipelines.learning.types import Action, UserError
 
@@ -146,10 +147,9 @@ class ReinforcePolicy:
         Raises:
             ValueError: a reward that is not finite.
         """
-        if not np.isfinite(transition.reward):
-            raise ValueError(f"ReinforcePolicy: a reward must be finite, got {transition.reward}")
-        before = self.baseline if self.baseline is not None else transition.reward
-        advantage = float(np.clip((transition.reward - before) / self.reward_scale, -self.clip, self.clip))
+        advantage, baseline = advantage_of(
+            transition.reward, self.baseline, scale=self.reward_scale, clip=self.clip, memory=self.memory
+        )
         names = sorted(transition.state.contribution)
         drawn = coordinates_of(self.prior, transition.action, names)
         score = gradient_of_log_density(self.weights, self.spread, transition.state, *drawn, names)
@@ -157,7 +157,7 @@ class ReinforcePolicy:
         step = self.learning_rate * advantage * min(1.0, self.clip / max(float(length), 1e-12))
         moved = {name: self.weights[name] + step * score[name] for name in SHAPES}
         return replace(
-            self, weights=moved, baseline=self.memory * before + (1 - self.memory) * transition.reward
+            self, weights=moved, baseline=baseline
         )
 
     def to_dict(self) -> dict[str, object]:

@@ -9,7 +9,7 @@ import pandas as pd
 from rlmba_pipelines.config import BalanceConfig, FusionConfig
 from rlmba_pipelines.learning.types import Features
 from rlmba_pipelines.models.state import FusionState, PackedModel
-from rlmba_pipelines.simulation import steps, tables
+from rlmba_pipelines.simulation import measurement, tables
 
 
 def measure_validation(
@@ -23,7 +23,7 @@ def measure_validation(
 ) -> dict[str, Any]:
     """On the validation split, or on the random slice that was bought for it."""
     alone = tables.state_from_dict(round_state) if balance.fits_alone else None
-    return steps.measure_validation(
+    return measurement.measure_validation(
         FusionState.unpack(model), features, validation_labels, labels, fusion, alone=alone
     )
 
@@ -32,4 +32,4 @@ def measure_test(
     model: PackedModel, features: Features, test_labels: pd.DataFrame, fusion: FusionConfig
 ) -> dict[str, Any]:
     """On the test split; empty where there is none."""
-    return steps.measure_on(FusionState.unpack(model), features, test_labels, fusion)
+    return measurement.measure_on(FusionState.unpack(model), features, test_labels, fusion)

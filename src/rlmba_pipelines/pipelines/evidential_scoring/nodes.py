@@ -9,7 +9,8 @@ import pandas as pd
 from rlmba_pipelines.config import BalanceConfig, DifficultyConfig, EvidenceConfig, FusionConfig
 from rlmba_pipelines.learning.types import Evidence, Features, Predictions
 from rlmba_pipelines.models.state import FusionState, PackedModel
-from rlmba_pipelines.simulation import steps, tables
+from rlmba_pipelines.simulation import tables
+from rlmba_pipelines.simulation.appraisal import appraise
 
 
 def score_evidence(
@@ -25,7 +26,7 @@ def score_evidence(
     balance: BalanceConfig,
 ) -> tuple[Predictions, Evidence, pd.DataFrame, dict[str, float]]:
     """Predictions, evidence and terms of every sample of the pool; how good a learned difficulty is."""
-    seen = steps.appraise(
+    seen = appraise(
         FusionState.unpack(model),
         features,
         tables.pool_ids(samples),
