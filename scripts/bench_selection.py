@@ -117,8 +117,8 @@ def table(facts: dict[str, Any], cells: dict[str, Cell]) -> str:
         "of 256), 101 classes, 5 draws, 505 labeled. Ours by `select_batch` on a prepared view and, under margin, by "
         "the public call with all its checks; others by their own call on prepared arrays and a classifier that hands "
         f"out prepared probabilities. “> {facts['cap_s']:.0f} s”: stopped there. “> {MEMORY_GIB} GiB”: ran out of that "
-        "much memory. “–”: not tried, as a smaller pool or batch was over already. “fails”: ended in an error. "
-        "A strategy of this project is in bold, what it is compared with under it.",
+        "much memory. “–”: not tried, as a smaller pool or batch was over already. “fails”: ended in an error; "
+        "empty: not run yet. A strategy of this project is in bold, what it is compared with under it.",
         "",
         "![Seconds against the size of the pool](benchmarks_selection.svg)",
     ]
