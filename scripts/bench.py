@@ -14,8 +14,10 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -81,7 +83,8 @@ def compare(workers: int) -> list[dict[str, float | str]]:
 def overhead(repeats: int) -> dict[str, float]:
     """Seconds a round under Kedro and in memory: the same rounds, turn by turn in one process, medians and paired.
 
-    The machine's pace drifts by more than what is measured, so every round is compared with its twin right after it.
+    The machine's pace drifts by more than what is measured, so every round is compared with its twin
+    beside it, now the one first and now the other.
     """
     pairs: list[tuple[float, float]] = []
     task, oracle = task_of(Experiment.of(ROOT, BASE))
@@ -94,12 +97,14 @@ def overhead(repeats: int) -> dict[str, float]:
             results = simulate(task, oracle.label)
             next(results)
             for k in range(1, 6):
-                started = time.perf_counter()
-                run(stage_name(k), rounds=5)
-                between = time.perf_counter()
-                next(results)
+                turns: list[Callable[[], object]] = [partial(run, stage_name(k), rounds=5), partial(next, results)]
+                seconds = [0.0, 0.0]
+                for turn in (0, 1) if k % 2 else (1, 0):  # the second finds warmer caches
+                    started = time.perf_counter()
+                    turns[turn]()
+                    seconds[turn] = time.perf_counter() - started
                 if repeat:  # the first is a warm-up
-                    pairs.append((between - started, time.perf_counter() - between))
+                    pairs.append((seconds[0], seconds[1]))
     kedro, memory = zip(*pairs, strict=True)
     return {
         "kedro": statistics.median(kedro),

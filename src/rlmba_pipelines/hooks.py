@@ -16,7 +16,7 @@ from kedro.io.core import Version
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from rlmba_pipelines.datasets.atomic import AtomicFile
+from rlmba_pipelines.datasets.atomic import AtomicFile, sync
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import ASKED, DONE, PREPARED, Commit, Experiment, digest_of
 from rlmba_pipelines.rounds.current import current
@@ -54,7 +54,7 @@ class RoundHooks:
         self._run_id = ""
         self._done: set[str] = set()
         self._unsaved: dict[str, set[str]] = {}
-        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="sha256")  # files are hashed while the next node runs
+        self._settler = ThreadPoolExecutor(1, thread_name_prefix="settle")  # files settle while the next node runs
         self._digests: dict[Path, Future[str]] = {}
         self._shaping: dict[str, Any] = {}
         self._started = self._seconds = 0.0
@@ -97,7 +97,7 @@ class RoundHooks:
         dataset = catalog.get(dataset_name)
         if isinstance(dataset, AtomicFile):
             _, path = dataset.written()
-            self._digests[path] = self._hasher.submit(digest_of, path)
+            self._digests[path] = self._settler.submit(settled, path)
         if unsaved:
             return
         self._log_lineage(self._experiment, node, catalog)
@@ -127,7 +127,7 @@ class RoundHooks:
             dataset = catalog.get(name)
             if isinstance(dataset, AtomicFile) and dataset.exists():
                 versions[name], path = dataset.written()
-                digests[name] = self._digests[path].result() if path in self._digests else digest_of(path)
+                digests[name] = self._digests[path].result() if path in self._digests else settled(path)
         experiment.remember_parameters(self._shaping)
         experiment.write_commit(Commit(stage, state, self._run_id, versions, digests))
 
@@ -138,6 +138,12 @@ class RoundHooks:
     @hook_impl
     def on_pipeline_error(self) -> None:
         self._open.close()
+
+
+def settled(path: Path) -> str:
+    """The digest of what was saved, once it is on the disk: a commit names nothing that a power cut could take."""
+    sync(path)
+    return digest_of(path)
 
 
 def stage_of(node: Node) -> str:

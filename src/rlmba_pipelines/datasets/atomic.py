@@ -1,4 +1,4 @@
-"""One mechanism that makes any file dataset whole or absent: temporary file, fsync, rename, fsync of the folder.
+"""One mechanism that makes any file dataset whole or absent: temporary file, rename, fsync before it counts.
 
 The stock datasets open the target for writing, so a process that dies midway destroys the good old file and leaves a
 torn one for which ``exists()`` is true (measured; see docs/decisions/0002-atomic-datasets.md).
@@ -31,18 +31,26 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def sync(target: Path) -> None:
+    """Bring a file, or a folder with all its files, and its name to the disk, so that it outlives a power cut."""
+    for written in [*target.rglob("*"), target] if target.is_dir() else [target]:
+        _sync(written)
+    _sync(target.parent)
+
+
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
     """A temporary path beside ``target`` that becomes ``target`` when the block ends well, and vanishes otherwise.
 
-    Works for a file and for a folder; a folder that is already there is only replaced as a whole.
+    Works for a file and for a folder; a folder that is already there is only replaced as a whole. With ``durable`` the
+    content is on the disk before the name is; without, the caller does :func:`sync` before anything counts on it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{target.suffix}")
     try:
         yield temporary
-        for written in [*temporary.rglob("*"), temporary] if temporary.is_dir() else [temporary]:
-            _sync(written)
+        if durable:
+            sync(temporary)
         if temporary.is_dir() and target.exists():
             old = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
             os.replace(target, old)
@@ -50,7 +58,8 @@ def replacing(target: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             os.replace(temporary, target)
-        _sync(target.parent)
+        if durable:
+            _sync(target.parent)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -75,8 +84,9 @@ class AtomicFile(AbstractVersionedDataset[Any, Any]):
         raise DatasetError(f"{type(self).__name__} cannot be read")
 
     def save(self, data: Any) -> None:
+        """Whole or not at all. Not yet synced: the commit that names the file waits for that (see ``hooks``)."""
         self._last = None
-        with replacing(Path(self._get_save_path())) as temporary:
+        with replacing(Path(self._get_save_path()), durable=False) as temporary:
             self.write(data, temporary)
 
     def load(self) -> Any:
@@ -111,6 +121,10 @@ class AtomicFile(AbstractVersionedDataset[Any, Any]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "version": self._version}
+
+    def __repr__(self) -> str:
+        # Kedro makes one for its debug log at every load and save, from the constructor's signature
+        return f"{type(self).__name__}({self._filepath}, version={self._version})"
 
 
 class AtomicDataset(AtomicFile):
