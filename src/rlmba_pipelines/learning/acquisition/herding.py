@@ -42,6 +42,16 @@ def herding(view: PoolView, query_size: int, rng: np.random.Generator) -> Select
     Raises:
         UserError: θ asks for difficulty, and none was learned.
     """
+    utility_N, reasons = utility_of(view)
+    return selector.herding(view, utility_N, kernels_of(view), query_size, reasons, rng=rng)
+
+
+def utility_of(view: PoolView) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """u_θ of every row, float64[N] >= 0, and the columns that it was made of.
+
+    Raises:
+        UserError: θ asks for difficulty, and none was learned.
+    """
     assert view.predictions is not None
     assert view.weights_M is not None
     assert view.action is not None
@@ -59,21 +69,25 @@ def herding(view: PoolView, query_size: int, rng: np.random.Generator) -> Select
             raise UserError("policy.difficulty is above 0, but none is learned: set difficulty.enabled to true.")
         reasons["difficulty"] = view.terms["difficulty"]
         doubt_N = (1 - action.difficulty) * doubt_N + action.difficulty * reasons["difficulty"]
+    for m, modality in enumerate(view.modalities):
+        reasons |= {f"margin_{modality}": margin_NM[:, m], f"weight_{modality}": weights_NM[:, m]}
+    return doubt_N**action.exponent, reasons
 
+
+def kernels_of(view: PoolView) -> list[Kernel]:
+    """The mixture k_θ."""
+    assert view.action is not None
     parts = (
-        (action.fused_kernel, fused_rows),
-        (action.balanced_kernel, balanced_rows),
-        (action.raw_kernel, raw_rows),
+        (view.action.fused_kernel, fused_rows),
+        (view.action.balanced_kernel, balanced_rows),
+        (view.action.raw_kernel, raw_rows),
     )
     kernels = []
     for weight, embed in parts:
         if weight > 0:
             rows_ND = embed(view)
-            kernels.append(Kernel(weight, rows_ND, bandwidth_of(rows_ND, view, action.bandwidth_quantile)))
-
-    for m, modality in enumerate(view.modalities):
-        reasons |= {f"margin_{modality}": margin_NM[:, m], f"weight_{modality}": weights_NM[:, m]}
-    return selector.herding(view, doubt_N**action.exponent, kernels, query_size, reasons, rng=rng)
+            kernels.append(Kernel(weight, rows_ND, bandwidth_of(rows_ND, view, view.action.bandwidth_quantile)))
+    return kernels
 
 
 def entering(weights_M: np.ndarray, enter: bool) -> np.ndarray:
