@@ -29,6 +29,7 @@ from rlmba_pipelines.learning.selection.clusters import (
     squared_distances,
     squared_to_center,
 )
+from rlmba_pipelines.learning.selection.kernels import Embedding
 from rlmba_pipelines.learning.types import PoolView, Selection, UserError
 
 CAP_STEP = 1 / 32
@@ -86,10 +87,15 @@ def needed_cap(
     return cap_N * np.sqrt(embedding_ND.shape[1])
 
 
-def cluster_representatives(points_ND: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarray:
-    """int64: the row nearest to each centre of k-means, one a cluster, sorted; fewer where rows repeat."""
-    clusters = kmeans(points_ND, n_clusters, rng)
-    return np.sort(nearest_to_centers(squared_to_center(points_ND, clusters), clusters.cluster_N))
+def cluster_representatives(
+    points_ND: Embedding, n_clusters: int, rng: np.random.Generator, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """int64: positions in ``rows`` (all of an array) nearest to the centres of k-means, one each, ascending.
+
+    Fewer where rows repeat.
+    """
+    clusters = kmeans(points_ND, n_clusters, rng, rows=rows)
+    return np.sort(nearest_to_centers(squared_to_center(points_ND, clusters, rows), clusters.cluster_N))
 
 
 @register(
@@ -133,7 +139,8 @@ def alfa_mix(
     flipping_rows = candidate_rows[flips_N[candidate_rows]]
     flipping_rows = at_most(flipping_rows, max(max_clustered, query_size), rng)
     if len(flipping_rows) > query_size:
-        flipping_rows = flipping_rows[cluster_representatives(fused_rows(view)[flipping_rows], query_size, rng)]
+        kept = cluster_representatives(fused_rows(view), query_size, rng, flipping_rows)
+        flipping_rows = flipping_rows[kept]
     rows = flipping_rows[np.argsort(cap_N[flipping_rows], kind="stable")]
     rest = np.setdiff1d(candidate_rows, rows)
     rows = np.concatenate([rows, rng.choice(rest, query_size - len(rows), replace=False)])

@@ -23,7 +23,7 @@ from rlmba_pipelines.learning.selection.batch import blocks, check_finite
 from rlmba_pipelines.learning.selection.clusters import at_most, kmeans, nearest_to_centers, squared_to_center
 from rlmba_pipelines.learning.types import PoolView, Selection, UserError
 
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 512
 
 
 def changed_mind(
@@ -77,7 +77,7 @@ def candidates_of(changed_U: np.ndarray, n_inferences: int, n_wanted: int) -> np
         "n_inferences": "Gupte et al. 2024: M = 3",
         "dropout": "their code: dropout_p of 0.75",
         "candidates_per_pick": "their code: 25",
-        "max_candidates": "chosen: a quarter of the memory of 200,000 samples",
+        "max_candidates": "chosen: k-means within seconds",
     },
 )
 def drop_query(
@@ -108,9 +108,9 @@ def drop_query(
     candidates = at_most(candidates, max(max_candidates, n_picks), rng)
 
     rows, share_R = pool[candidates], changed_U[candidates] / n_inferences
-    points_RD = fused_rows(view)[rows]
-    clusters = kmeans(points_RD, n_picks, rng)
-    squared_R = squared_to_center(points_RD, clusters)
+    points_ND = fused_rows(view)
+    clusters = kmeans(points_ND, n_picks, rng, rows=rows)
+    squared_R = squared_to_center(points_ND, clusters, rows)
     size_R = np.bincount(clusters.cluster_N)[clusters.cluster_N]
     is_center_R = np.zeros(len(rows), dtype=bool)
     is_center_R[nearest_to_centers(squared_R, clusters.cluster_N)] = True

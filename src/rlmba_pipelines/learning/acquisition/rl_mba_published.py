@@ -27,7 +27,7 @@ from rlmba_pipelines.learning.selection.clusters import LEARNED_ROWS, at_most, k
 from rlmba_pipelines.learning.selection.top_k import top_k
 from rlmba_pipelines.learning.types import PoolView, Predictions, Selection, UserError
 
-BLOCK_ROWS = 4096
+BLOCK_ROWS = 1024
 DIGITS = 9  # of q: rows that repeat tie, whatever rounding did to their distances
 
 
@@ -126,7 +126,7 @@ def centroid_distance(
 ) -> np.ndarray:
     """float64[U]: distance of every one of ``rows`` to the nearest of ``k`` k-means++ centroids of them."""
     fitted = at_most(rows, LEARNED_ROWS, rng)
-    center_KD = kmeans(embedding_ND[fitted], k, rng, steps=iterations).center_KD
+    center_KD = kmeans(embedding_ND, k, rng, rows=fitted, steps=iterations).center_KD
     parts = [
         squared_distances(embedding_ND[rows[part]], center_KD).min(axis=1) for part in blocks(len(rows), BLOCK_ROWS)
     ]

@@ -19,10 +19,11 @@ from rlmba_pipelines.learning.acquisition.coverage import raw_rows
 from rlmba_pipelines.learning.acquisition.registry import register
 from rlmba_pipelines.learning.selection.batch import blocks, selection_of
 from rlmba_pipelines.learning.selection.clusters import (
-    BLOCK_ROWS,
     at_most,
     kmeans,
     members_of,
+    read_rows,
+    rows_at_once,
     squared_distances,
 )
 from rlmba_pipelines.learning.types import PoolView, Selection
@@ -44,11 +45,11 @@ def mean_neighbor_distance(points_RD: np.ndarray, n_neighbors: int) -> np.ndarra
     if n_neighbors < 1:
         return mean_R
     points_RD = points_RD - points_RD.mean(axis=0, dtype=np.float64)  # the same distances, with less lost to rounding
-    for part in blocks(len(points_RD), BLOCK_ROWS):
+    for part in blocks(len(points_RD), rows_at_once(len(points_RD))):
         squared_BR = squared_distances(points_RD[part], points_RD)
         squared_BR[np.arange(part.stop - part.start), np.arange(part.start, part.stop)] = np.inf
-        nearest_BK = np.partition(squared_BR, n_neighbors - 1, axis=1)[:, :n_neighbors]
-        mean_R[part] = np.sqrt(nearest_BK).mean(axis=1)
+        squared_BR.partition(n_neighbors - 1, axis=1)
+        mean_R[part] = np.sqrt(squared_BR[:, :n_neighbors]).mean(axis=1)
     return mean_R
 
 
@@ -82,7 +83,7 @@ def typiclust(
     points_ND = raw_rows(view)
     n_picks = min(query_size, len(view.candidate_rows))
     n_clusters = min(len(view.labeled_rows) + query_size, max_clusters)
-    cluster_N = kmeans(points_ND, n_clusters, rng, n_rows=len(view.sample_ids)).cluster_N
+    cluster_N = kmeans(points_ND, n_clusters, rng, rows=np.arange(len(view.sample_ids))).cluster_N
     members = members_of(cluster_N)
     size_K = np.bincount(cluster_N)
     labeled_K = np.bincount(cluster_N[view.labeled_rows], minlength=len(size_K))
@@ -97,7 +98,7 @@ def typiclust(
             for k in list(waiting)[: n_picks - len(rows)]:
                 if not len(waiting[k]) and len(free[k]):
                     free[k] = at_most(free[k], max(max_cluster_rows, n_picks), rng)
-                    waiting[k] = mean_neighbor_distance(points_ND[free[k]], n_neighbors)
+                    waiting[k] = mean_neighbor_distance(read_rows(points_ND, free[k]), n_neighbors)
                 if not len(free[k]):
                     del waiting[k]
                     continue
