@@ -1,6 +1,10 @@
 """A manifest is read as it is meant, or refused in a sentence that names the row."""
 
+from datetime import timedelta
+
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rlmba_pipelines.learning.types import UserError
@@ -98,6 +102,8 @@ def test_a_bad_csv_is_refused_with_the_row(tmp_path, text, sentence):
         ('["a"]', "row 1: this line is not a JSON object"),
         ('{"sample_id": "a", "text": "x", "text": "y"}', "row 1: the name 'text' occurs twice"),
         ('{"sample_id": "a", "text": "x\\u0000"}', "row 1: the cell 'text' holds a NUL byte"),
+        ('{"sample_id": "a", "text": "x\\ud83d"}', "row 1: a \\u escape is half a character"),
+        ('{"sample_id": "a", "meta_\\udead": "x"}', "row 1: a \\u escape is half a character"),
         ("\n", "the manifest has no rows"),
     ],
 )
@@ -122,3 +128,26 @@ def test_a_parquet_list_column_is_refused(tmp_path):
     pd.DataFrame({"sample_id": ["a"], "text": [["x", "y"]]}).to_parquet(tmp_path / "m.parquet")
     with pytest.raises(UserError, match="the column 'text' holds list"):
         read_manifest(tmp_path / "m.parquet")
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"sample_id": ["a"], "text": [b"x"]}, "the column 'text' holds binary values"),
+        ({"sample_id": ["a"], "text": ["x"], "meta_t": [timedelta(1)]}, "the column 'meta_t' holds duration"),
+        ([("sample_id", ["a"]), ("text", ["x"]), ("text", ["y"])], "the column 'text' occurs twice"),
+    ],
+)
+def test_a_parquet_column_that_is_no_text_or_there_twice_is_refused(tmp_path, columns, sentence):
+    pairs = columns.items() if isinstance(columns, dict) else columns
+    names, cells = zip(*pairs, strict=True)
+    pq.write_table(pa.table([pa.array(c) for c in cells], names=names), tmp_path / "m.parquet")
+    with pytest.raises(UserError) as caught:
+        read_manifest(tmp_path / "m.parquet")
+    assert sentence in str(caught.value)
+
+
+def test_a_long_cell_is_told_short(tmp_path):
+    with pytest.raises(UserError) as caught:
+        read_manifest(written(tmp_path, f"sample_id,text,split\na,x,{'y' * 1000}\n"))
+    assert len(str(caught.value)) < 200

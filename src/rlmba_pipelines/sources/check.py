@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import multiprocessing
-import os
 import resource
 import signal
 import threading
@@ -19,9 +18,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from rlmba_pipelines.config import MediaCaps
+from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.sources.manifest import MODALITIES
-from rlmba_pipelines.sources.media import MediaError, MediaRoot, is_reference, read_medium
+from rlmba_pipelines.sources.media import MediaError, MediaRoot, is_reference, quoted, read_medium
 
 SHARD_SIZE = 64
 DECODE_SECONDS = 60  # one medium; far above what the caps allow on any machine
@@ -140,14 +140,10 @@ def _read_known(folder: Path | None, caps: MediaCaps) -> set[str]:
 
 
 def _write_known(folder: Path | None, caps: MediaCaps, known: set[str], before: set[str]) -> None:
-    """Whole or not at all: a temporary file beside it, then a rename."""
     if folder is None or known == before:
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    path = _known_file(folder, caps)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("\n".join(sorted(known)))
-    os.replace(temporary, path)
+    with replacing(_known_file(folder, caps), durable=False) as temporary:
+        temporary.write_text("\n".join(sorted(known)))
 
 
 def _known_digest(root: MediaRoot, caps: MediaCaps, medium: Medium, known: set[str]) -> str:
@@ -168,7 +164,7 @@ def _stop_if_too_many(
         return
     medium, reason = min(bad, key=lambda item: manifest["row"].iloc[item[0].position])
     row = manifest["row"].iloc[medium.position]
-    what = f"the file {medium.cell}" if is_reference(medium.modality, medium.cell) else "the text"
+    what = f"the file {quoted(medium.cell)[1:-1]}" if is_reference(medium.modality, medium.cell) else "the text"
     raise UserError(
         f"{name}, row {row}: {what} {reason}. {n_bad:,} of {len(manifest):,} samples have such media "
         f"({share:.1%}, allowed are {max_bad_share:.1%}). Copy them again, or let such rows be set aside with  "

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
+from types import NoneType
 from typing import NoReturn
 
 import pandas as pd
 
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.sources.media import quoted
 
 MODALITIES = ("image", "text", "audio", "video")
 OPTIONAL = ("label", "split", "group", "cost")
 SPLITS = ("pool", "validation", "test")
+CELL_TYPES = (str, bool, int, float, Decimal, date, time, NoneType)  # of Parquet; a timestamp is a date
 
 Record = tuple[int, dict[str, str]]  # row number as the user sees it, column -> text
 
@@ -59,13 +67,17 @@ def read_manifest(path: str | Path, *, modalities: Sequence[str] = ()) -> pd.Dat
 
 def _check_columns(columns: Sequence[str], wanted: Sequence[str], name: str) -> list[str]:
     """The modality columns to keep, in the order of ``MODALITIES``."""
+    times = Counter(columns)
     for column in columns:
-        if list(columns).count(column) > 1:
-            raise UserError(f"{name}: the column {column!r} occurs twice; rename or drop one of them.")
+        if times[column] > 1:
+            raise UserError(f"{name}: the column {quoted(column)} occurs twice; rename or drop one of them.")
         known = (*MODALITIES, *OPTIONAL, "sample_id")
         if column not in known and not column.startswith("meta_"):
-            advice = f"rename it to meta_{column} to keep it" if column.strip() else "give it a name that starts meta_"
-            raise UserError(f"{name}: the column {column!r} is not one that a manifest has; {advice}, or drop it.")
+            plain = column.isprintable() and len(column) < 40 and column.strip()
+            advice = f"rename it to meta_{column} to keep it" if plain else "give it a name that starts meta_"
+            raise UserError(
+                f"{name}: the column {quoted(column)} is not one that a manifest has; {advice}, or drop it."
+            )
     if "sample_id" not in columns:
         raise UserError(f"{name}: there is no sample_id column; add one with a unique name for every sample.")
     have = [m for m in MODALITIES if m in columns]
@@ -90,23 +102,23 @@ def _check_record(
 
     for column, cell in cells.items():
         if "\0" in cell:
-            refuse(f"the cell {column!r} holds a NUL byte; remove it.")
+            refuse(f"the cell {quoted(column)} holds a NUL byte; remove it.")
     sample_id = cells.get("sample_id", "")
     if not sample_id.strip():
         refuse("the sample_id is empty; give every sample a name of its own.")
     if sample_id in seen:
-        refuse(f"the sample_id {sample_id!r} was already used in row {seen[sample_id]}; make the ids unique.")
+        refuse(f"the sample_id {quoted(sample_id)} was already used in row {seen[sample_id]}; make the ids unique.")
     seen[sample_id] = row
     media = {m: cells.get(m, "") if cells.get(m, "").strip() else "" for m in present}
     if not any(media.values()):
-        refuse(f"the sample {sample_id!r} has no {' and no '.join(present)}; fill one in or drop the row.")
+        refuse(f"the sample {quoted(sample_id)} has no {' and no '.join(present)}; fill one in or drop the row.")
     split = cells.get("split", "").strip()
     if split and split not in SPLITS:
-        refuse(f"the split {split!r} is not one of {', '.join(SPLITS)}; correct it or leave it empty.")
+        refuse(f"the split {quoted(split)} is not one of {', '.join(SPLITS)}; correct it or leave it empty.")
     cost_text = cells.get("cost", "").strip()
     cost = _number(cost_text) if cost_text else 1.0
     if cost is None:
-        refuse(f"the cost {cost_text!r} is not a nonnegative number; correct it or leave it empty for 1.")
+        refuse(f"the cost {quoted(cost_text)} is not a nonnegative number; correct it or leave it empty for 1.")
     label = cells.get("label", "")
     group = cells.get("group", "")
     return {
@@ -199,10 +211,14 @@ def _from_json_lines(text: str, name: str) -> tuple[list[str], list[Record]]:
         cells: dict[str, str] = {}
         for column, value in pairs:
             if column in cells:
-                raise UserError(f"{name}, row {row}: the name {column!r} occurs twice; keep one of them.")
+                raise UserError(f"{name}, row {row}: the name {quoted(column)} occurs twice; keep one of them.")
             if isinstance(value, (list, tuple)):
-                raise UserError(f"{name}, row {row}: {column!r} holds a list or an object; make it text or a number.")
+                raise UserError(
+                    f"{name}, row {row}: {quoted(column)} holds a list or an object; make it text or a number."
+                )
             cells[column] = "" if value is None else str(value).lower() if isinstance(value, bool) else value
+        if re.search("[\ud800-\udfff]", "".join(itertools.chain.from_iterable(cells.items()))):
+            raise UserError(f"{name}, row {row}: a \\u escape is half a character; write both halves or remove it.")
         records.append((row, cells))
     columns = list(dict.fromkeys(column for _, cells in records for column in cells))
     if not records:
@@ -211,34 +227,36 @@ def _from_json_lines(text: str, name: str) -> tuple[list[str], list[Record]]:
 
 
 def _from_parquet(data: bytes, name: str) -> tuple[list[str], Iterator[Record]]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError, ValueError) as error:
+        table = pq.ParquetFile(io.BytesIO(data)).read()
+        table.validate(full=True)
+        names = [str(c) for c in table.column_names]
+        values = [column.to_pylist() for column in table.columns]
+    except Exception as error:  # Arrow meets hostile bytes with errors of every type
         raise UserError(f"{name}: this is not a Parquet file that can be read; write it again.") from error
-    columns = [str(c) for c in table.column_names if not str(c).startswith("__index_level_")]
-    cells = {}
-    for column in columns:
-        kind = table.column(column).type
-        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            raise UserError(f"{name}: the column {column!r} holds {kind} values; make it text or numbers.")
-        cells[column] = ["" if value is None else _text(value) for value in table.column(column).to_pylist()]
+    kept = [i for i, column in enumerate(names) if not column.startswith("__index_level_")]
+    for i in kept:
+        if any(not isinstance(value, CELL_TYPES) for value in values[i]):
+            kind = quoted(str(table.schema.field(i).type))[1:-1]
+            raise UserError(f"{name}: the column {quoted(names[i])} holds {kind} values; make it text or numbers.")
 
     def records() -> Iterator[Record]:
-        for position in range(table.num_rows):
-            yield position + 1, {column: cells[column][position] for column in columns}
+        for row in range(table.num_rows):
+            yield row + 1, {names[i]: _text(values[i][row]) for i in kept}
 
-    return columns, records()
+    return [names[i] for i in kept], records()
 
 
 def _text(value: object) -> str:
     """A cell as text: whole floats lose their ``.0``, which Parquet adds to integer columns with gaps.
 
-    >>> _text(3.0), _text(2.5), _text(True), _text("007"), _text(float("nan"))
-    ('3', '2.5', 'true', '007', '')
+    >>> _text(3.0), _text(2.5), _text(True), _text("007"), _text(float("nan")), _text(None)
+    ('3', '2.5', 'true', '007', '', '')
     """
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

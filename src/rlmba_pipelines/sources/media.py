@@ -6,10 +6,10 @@ A path component that is a ``.zip`` file continues inside the archive: ``image-0
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import zipfile
-import zlib
 from collections import OrderedDict
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -73,7 +73,7 @@ class MediaRoot:
             _check_size(ref, status.st_size, max_bytes)
             with path.open("rb") as file:
                 data = file.read(max_bytes + 1)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name that cannot be encoded
             raise MediaError(ref, "is missing") from None
         except OSError as error:
             raise MediaError(ref, f"cannot be read ({error.strerror})") from error
@@ -83,26 +83,28 @@ class MediaRoot:
     def _locate(self, ref: str) -> tuple[Path, str]:
         """The file that holds ``ref``, and the member inside it when that file is an archive."""
         if "\0" in ref:
-            raise UserError(f"The reference {ref!r} holds a NUL byte; remove it from the manifest.")
+            raise UserError(f"The reference {quoted(ref)} holds a NUL byte; remove it from the manifest.")
         if _ADDRESS.match(ref):
-            raise UserError(f"The reference {ref!r} is an address; download the file and give its path instead.")
+            raise UserError(f"The reference {quoted(ref)} is an address; download the file and give its path instead.")
         if PurePosixPath(ref).is_absolute() or PureWindowsPath(ref).anchor:
-            raise UserError(f"The reference {ref!r} is absolute; give the path relative to the media root.")
+            raise UserError(f"The reference {quoted(ref)} is absolute; give the path relative to the media root.")
         if ".." in re.split(r"[/\\]", ref):
-            raise UserError(f"The reference {ref!r} climbs out with '..'; give a path inside the media root.")
+            raise UserError(f"The reference {quoted(ref)} climbs out with '..'; give a path inside the media root.")
         parts = PurePosixPath(ref).parts
         path, member = self.root, ""
         for position, part in enumerate(parts):
             path = path / part
-            if part.lower().endswith(".zip") and position + 1 < len(parts) and path.is_file():
+            if part.lower().endswith(".zip") and position + 1 < len(parts) and os.path.isfile(path):
                 member = "/".join(parts[position + 1 :])
                 break
         try:
             inside = path.resolve().is_relative_to(self.root)
-        except (OSError, RuntimeError):  # a loop of links, or a name that is too long
+        except (OSError, RuntimeError, ValueError):  # a loop of links, a name too long or not to be encoded: no file
             inside = True
         if not inside:
-            raise UserError(f"The reference {ref!r} leaves the media root by a symbolic link; copy the file into it.")
+            raise UserError(
+                f"The reference {quoted(ref)} leaves the media root by a symbolic link; copy the file into it."
+            )
         return path, member
 
     def _read_member(self, ref: str, path: Path, member: str, max_bytes: int) -> bytes:
@@ -117,10 +119,12 @@ class MediaRoot:
             return archive.read(info)
         except KeyError:
             raise MediaError(ref, "is missing from its archive") from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            raise MediaError(ref, "lies in a damaged archive") from error
-        except OSError as error:
+        except MediaError:
+            raise
+        except PermissionError as error:
             raise MediaError(ref, f"cannot be read ({error.strerror})") from error
+        except Exception as error:  # zipfile meets hostile bytes with errors of every type
+            raise MediaError(ref, "lies in a damaged archive") from error
 
     def _archive(self, path: Path) -> zipfile.ZipFile:
         if path not in self._archives:
@@ -129,6 +133,15 @@ class MediaRoot:
                 self._archives.popitem(last=False)[1].close()
         self._archives.move_to_end(path)
         return self._archives[path]
+
+
+def quoted(text: str, longest: int = 60) -> str:
+    """Text as a message may hold it: on one line, in quotes, and not too long.
+
+    >>> quoted("a\\nb"), quoted("a" * 99, longest=4)
+    ("'a\\\\nb'", "'aaaa…'")
+    """
+    return repr(text if len(text) <= longest else f"{text[:longest]}…")
 
 
 def _check_size(ref: str, n_bytes: int, max_bytes: int) -> None:
