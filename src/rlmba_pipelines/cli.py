@@ -16,6 +16,8 @@ from kedro.framework.startup import ProjectMetadata
 
 from rlmba_pipelines.labeling import WaitingForLabels
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.ledger import Ledger
+from rlmba_pipelines.rounds.branch import branch, branching
 from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.driver import (
     Outcome,
@@ -28,8 +30,18 @@ from rlmba_pipelines.rounds.driver import (
     stop_reason,
 )
 from rlmba_pipelines.rounds.parameters import asked_for
-from rlmba_pipelines.rounds.people import import_answers, open_batch
+from rlmba_pipelines.rounds.people import (
+    Imported,
+    add_classes,
+    close_round,
+    export_batch,
+    import_answers,
+    known_classes,
+    open_batch,
+)
+from rlmba_pipelines.rounds.tidy import prune
 from rlmba_pipelines.rounds.unroll import FINAL, stage_name
+from rlmba_pipelines.rounds.verify import verify
 
 
 def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
@@ -174,11 +186,11 @@ def _name_of(options: dict[str, Any]) -> str:
 def _tell(outcome: Outcome) -> None:
     name = outcome.experiment.name
     flag = "" if name == "main" else f" --experiment {name}"
-    opened = open_batch(outcome.experiment) if outcome.waiting else None
+    opened = open_batch(outcome.experiment, asked_for(outcome.experiment).labeling) if outcome.waiting else None
     if opened:
         click.echo(
             f"\n{len(opened.batch)} samples of round {opened.round_idx} wait for labels"
-            f" ({opened.n_answered} answered).\n"
+            f" ({opened.progress()}).\n"
             f"  fill in the column 'label' of   {_short(opened.csv)}\n"
             f"  or the field of                 {_short(opened.jsonl)}\n"
             f"  then                            kedro rounds import FILE{flag}"
@@ -216,10 +228,10 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
                 f"  {stage}: {n_training_labels(found, stage):>6,} training labels, "
                 f"accuracy {100 * metrics['accuracy']:.1f} %"
             )
-    opened = open_batch(found)
+    opened = open_batch(found, asked_for(found).labeling)
     if opened:
         click.echo(
-            f"next: round {opened.round_idx} waits for labels ({opened.n_answered}/{len(opened.batch)} answered); "
+            f"next: round {opened.round_idx} waits for labels ({opened.progress()}); "
             f"fill in {_short(opened.csv)}, then 'kedro rounds import FILE{flag}'."
         )
     elif reason := stop_reason(found, asked_for(found).rounds):
@@ -230,21 +242,171 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
         click.echo(f"report: {_short(report_path(found))}")
 
 
-@rounds.command("import")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@rounds.command("verify")
 @_experiment_option
 @click.pass_obj
 @one_sentence
-def import_command(metadata: ProjectMetadata, /, files: tuple[Path, ...], experiment: str | None) -> None:
+def verify_command(metadata: ProjectMetadata, /, experiment: str | None) -> None:
+    """Hash everything again that was committed; exit code 1 and a sentence each where something is damaged."""
+    found = Experiment.of(metadata.project_path, experiment or "main")
+    verified = verify(found)
+    for problem in verified.problems:
+        click.secho(problem, fg="red")
+    if verified.problems:
+        click.echo(
+            f"experiment {found.name!r} is damaged; bring these back from a copy, or go on from the last whole round: "
+            f"{branching(found, 'K')}."
+        )
+        raise SystemExit(1)
+    click.echo(f"experiment {found.name!r}: {verified.n_files} files of {verified.n_stages} stages are as committed.")
+
+
+@rounds.command("branch")
+@click.option("--from-round", type=click.IntRange(0), required=True, help="First round that is to go another way.")
+@click.option("--experiment", required=True, help="Name of the new experiment.")
+@click.option("--of", "source", default="main", show_default=True, help="The experiment to branch from.")
+@click.option("--strategy", help="What chooses from then on; default: as before.")
+@click.option("--seed", type=click.IntRange(0), help="Root of the random draws from then on; default: as before.")
+@click.pass_obj
+@one_sentence
+def branch_command(
+    metadata: ProjectMetadata, /, from_round: int, experiment: str, source: str, strategy: str | None, seed: int | None
+) -> None:
+    """Try an old round another way: a new experiment that shares all before it and knows nothing after it."""
+    made = branch(Experiment.of(metadata.project_path, source), experiment, from_round, strategy, seed)
+    click.echo(
+        f"experiment {made.name!r} continues {source!r} from round {from_round}; "
+        f"next: kedro rounds run --experiment {made.name}"
+    )
+
+
+@rounds.command("prune")
+@click.option("--keep-attempts", type=click.IntRange(0), default=1, show_default=True, help="How many to keep of each.")
+@_experiment_option
+@click.pass_obj
+@one_sentence
+def prune_command(metadata: ProjectMetadata, /, keep_attempts: int, experiment: str | None) -> None:
+    """Remove attempts that were never committed, but for the newest of each dataset."""
+    found = Experiment.of(metadata.project_path, experiment or "main")
+    pruned = prune(found, keep_attempts)
+    for attempt in pruned.attempts:
+        click.echo(f"removed {attempt}")
+    click.echo(f"experiment {found.name!r}: {len(pruned.attempts)} attempts removed, {pruned.n_bytes:,} bytes freed.")
+
+
+@rounds.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--by", help="Who answered, where the file has no column 'annotator'.")
+@click.option("--correct", is_flag=True, help="Let an answer that differs supersede what its annotator said before.")
+@click.option("--adjudicate", is_flag=True, help="These answers settle disputes.")
+@_experiment_option
+@click.pass_obj
+@one_sentence
+def import_command(
+    metadata: ProjectMetadata,
+    /,
+    files: tuple[Path, ...],
+    by: str | None,
+    correct: bool,
+    adjudicate: bool,
+    experiment: str | None,
+) -> None:
     """Take the answers of people, and go on when a batch is complete."""
     found = Experiment.of(metadata.project_path, experiment or "main")
-    new, rejected = import_answers(found, files, asked_for(found).rounds.classes)
-    for line in rejected:
+    parameters = asked_for(found)
+    _go_on(
+        metadata,
+        found,
+        import_answers(found, files, parameters, by=by, correct=correct, adjudicate=adjudicate),
+    )
+
+
+def _go_on(metadata: ProjectMetadata, found: Experiment, imported: Imported) -> None:
+    """Tell what was taken, and run the next round when nobody is waited for any more."""
+    flag = "" if found.name == "main" else f" --experiment {found.name}"
+    for line in imported.rejected:
         click.secho(f"not taken: {line}", fg="yellow")
-    opened = open_batch(found)
+    for line in imported.set_aside:
+        click.secho(f"set aside: {line}", fg="yellow")
+    if imported.new_classes:
+        click.echo(f"classes met for the first time: {', '.join(imported.new_classes)}")
+    if any("is not one of" in line for line in imported.set_aside):
+        click.echo(f"A class that is right but new:  kedro rounds classes NAME{flag}")
+    opened = open_batch(found, asked_for(found).labeling)
     n_open = len(opened.batch) - opened.n_answered if opened else 0
-    click.echo(f"{new} new answers taken, {len(rejected)} rows not taken, {n_open} samples still open.")
-    if n_open:
+    corrected = f"{imported.corrected} corrected, " if imported.corrected else ""
+    aside = f"{len(imported.set_aside)} set aside, " if imported.set_aside else ""
+    click.echo(
+        f"{imported.accepted} new answers taken, {corrected}{aside}{len(imported.rejected)} rows not taken, "
+        f"{n_open} samples still open."
+    )
+    if opened and len(opened.disputed):
+        click.echo(
+            f"{len(opened.disputed)} of these are disputed:  kedro rounds export FOLDER --disputed{flag}, then "
+            f"kedro rounds import FILE --adjudicate{flag}"
+        )
+    if opened is None or n_open:
         return
     request = found.request()
     _tell(run_rounds(Request(metadata.project_path, request["env"], request["runtime_params"]), click.echo))
+
+
+@rounds.command("export")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--disputed", is_flag=True, help="Only what annotators do not agree on, with their answers.")
+@_experiment_option
+@click.pass_obj
+@one_sentence
+def export_command(metadata: ProjectMetadata, /, folder: Path, disputed: bool, experiment: str | None) -> None:
+    """Write the open batch for annotators: CSV and JSON Lines with ranks, guesses, reasons and media paths."""
+    found = Experiment.of(metadata.project_path, experiment or "main")
+    csv, jsonl, n = export_batch(found, asked_for(found), folder, disputed=disputed)
+    click.echo(f"{n} samples:\n  {_short(csv)}\n  {_short(jsonl)}")
+
+
+@rounds.command("close")
+@_experiment_option
+@click.pass_obj
+@one_sentence
+def close_command(metadata: ProjectMetadata, /, experiment: str | None) -> None:
+    """Go on with the answers there are; samples that nobody answered go back into the pool."""
+    found = Experiment.of(metadata.project_path, experiment or "main")
+    n_back = close_round(found, asked_for(found).labeling)
+    click.echo(f"{n_back} samples without an answer go back into the pool.")
+    request = found.request()
+    _tell(run_rounds(Request(metadata.project_path, request["env"], request["runtime_params"]), click.echo))
+
+
+@rounds.command("classes")
+@click.argument("names", nargs=-1)
+@_experiment_option
+@click.pass_obj
+@one_sentence
+def classes_command(metadata: ProjectMetadata, /, names: tuple[str, ...], experiment: str | None) -> None:
+    """List the classes, or make NAMES known: the only way in which a new one appears after the first batch."""
+    found = Experiment.of(metadata.project_path, experiment or "main")
+    parameters = asked_for(found)
+    if names:
+        _go_on(metadata, found, add_classes(found, names, parameters))
+        return
+    with Ledger(found.ledger_path) as ledger:
+        for name in sorted(known_classes(found, parameters, ledger)):
+            click.echo(name)
+
+
+@rounds.command("ledger")
+@_experiment_option
+@click.option("--all", "everything", is_flag=True, help="Superseded answers too, with their source files.")
+@click.pass_obj
+@one_sentence
+def ledger_command(metadata: ProjectMetadata, /, experiment: str | None, everything: bool) -> None:
+    """Print every answer that was bought, as CSV, and the bill."""
+    found = Experiment.of(metadata.project_path, experiment or "main")
+    asked_for(found)
+    with Ledger(found.ledger_path) as ledger:
+        history, aside, withdrawn = ledger.history(), ledger.quarantined(), ledger.withdrawn()
+        rows, bill = history if everything else ledger.rows(), history["cost"].sum()
+    click.echo(rows.to_csv(index=False), nl=False)
+    click.echo(
+        f"{len(rows)} answers, cost {bill:g}; {len(aside)} set aside; {len(withdrawn)} samples withdrawn.", err=True
+    )

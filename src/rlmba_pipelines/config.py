@@ -164,6 +164,7 @@ class RoundsConfig(_Block):
     start_strategy: Literal["coverage", "random"] = "coverage"  # how the start batch is drawn; shared by the reference
     query_size: int | None = Field(None, ge=1)  # labels bought each round; empty: 5 % of the pool, 10 to 200
     budget: int | None = Field(None, ge=1)  # labels over the whole run, validation included
+    max_cost: float | None = Field(None, gt=0)  # money over the whole run, in the unit of the samples' cost
     target_accuracy: float | None = Field(None, gt=0, le=1)
     plateau: Plateau | None = None
     annotator: Literal["auto", "simulated", "files"] = "auto"
@@ -171,6 +172,16 @@ class RoundsConfig(_Block):
     validation_share: Share = 0.2  # of the first two batches, where there is no validation split
     threads: int = Field(1, ge=1)  # that a strategy computes with; picks hold, but last bits of gains depend on it
     reference: str | None = "random"  # strategy simulated beside the run for the report, where all labels are known
+
+
+class LabelingConfig(_Block):
+    """How people answer, how their answers become one label, and what an answer costs."""
+
+    annotators: int = Field(1, ge=1)  # answers wanted of each sample, of different people
+    agreement: Literal["majority", "dawid_skene"] = "majority"
+    min_agreement: float = Field(0.5, ge=0, lt=1)  # a label needs more of the votes (posterior) or an adjudicator
+    prices: dict[str, float] = {}  # modality -> what a sample that has it adds, where the manifest gives no cost
+    gain_per_cost: bool = True  # divide utility by price where prices differ
 
 
 class ReportConfig(_Block):
@@ -193,6 +204,7 @@ class Parameters(_Block):
     difficulty: DifficultyConfig = DifficultyConfig()
     balance: BalanceConfig = BalanceConfig()
     policy: PolicyConfig = PolicyConfig()
+    labeling: LabelingConfig = LabelingConfig()
     report: ReportConfig = ReportConfig()
 
 
@@ -206,5 +218,6 @@ BLOCK_FILES = {
     "difficulty": "evidential_scoring",
     "balance": "policy_selection",
     "policy": "policy_selection",
+    "labeling": "labeling",
     "report": "report",
 }

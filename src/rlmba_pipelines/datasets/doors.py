@@ -9,6 +9,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
 from rlmba_pipelines.datasets.atomic import AtomicDataset
+from rlmba_pipelines.disk import writing
 from rlmba_pipelines.ledger import Ledger
 
 
@@ -40,7 +41,7 @@ class PurchasesDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         self.metadata = metadata
 
     def save(self, data: pd.DataFrame) -> None:
-        with Ledger(self._path) as ledger:
+        with writing(self._path), Ledger(self._path) as ledger:
             ledger.append(data)
 
     def load(self) -> pd.DataFrame:
@@ -70,6 +71,10 @@ class AnswersDataset(AbstractDataset[pd.DataFrame, "Answers"]):
     def save(self, data: pd.DataFrame) -> None:
         self._hidden.save(data)
 
+    def written(self) -> tuple[str, Path]:
+        """Version (none) and path of the labels behind the door."""
+        return self._hidden.written()
+
     def load(self) -> Answers:
         return Answers(self._hidden, self._ledger)
 
@@ -96,8 +101,9 @@ class Answers:
         frame: pd.DataFrame = self._hidden.load()
         return frame[frame["sample_id"].isin(set(sample_ids))].reset_index(drop=True)
 
-    def returned(self, round_idx: int) -> pd.DataFrame:
-        """The rows of the ledger that people returned for a round."""
+    def of_people(self) -> tuple[pd.DataFrame, tuple[str, ...], frozenset[int]]:
+        """What people said so far: every answer in force, the samples withdrawn, the rounds closed early."""
         with Ledger(self.ledger_path) as ledger:
             rows = ledger.rows()
-        return rows[rows["round"] == round_idx].reset_index(drop=True)
+            closed = frozenset(int(k) for k in rows["round"].unique() if ledger.is_closed(int(k)))
+            return rows, ledger.withdrawn(), closed

@@ -1,14 +1,23 @@
-"""Who answers: the simulated oracle, or people through files."""
+"""Who answers: the simulated oracle, or people through files; and what several answers come to."""
 
-from rlmba_pipelines.labeling.files import AnswerReport, read_answers, sheet_of
+from rlmba_pipelines.labeling.agreement import DISPUTE, SETTLED, krippendorff_alpha, resolve
+from rlmba_pipelines.labeling.files import AnswerFile, read_answers, sheet_of
 from rlmba_pipelines.labeling.oracle import Oracle, PeopleOracle, SimulatedOracle, WaitingForLabels
+from rlmba_pipelines.labeling.sorting import Asked, Sorted, sort_answers
 
 __all__ = [
-    "AnswerReport",
+    "DISPUTE",
+    "SETTLED",
+    "AnswerFile",
+    "Asked",
     "Oracle",
     "PeopleOracle",
     "SimulatedOracle",
+    "Sorted",
     "WaitingForLabels",
+    "krippendorff_alpha",
     "read_answers",
+    "resolve",
     "sheet_of",
+    "sort_answers",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import pandas as pd
 
+from rlmba_pipelines.labeling.agreement import SETTLED
 from rlmba_pipelines.ledger import COLUMNS
 
 
@@ -55,20 +56,25 @@ class PeopleOracle:
     """Answers with what people returned.
 
     Args:
-        returned: ledger rows of the open round.
+        resolved: what their answers come to, of ``agreement.resolve``.
+        withdrawn: samples that must not be used any more; nobody waits for them.
+        closed: whether the open round was closed, so that nobody waits for the rest.
     """
 
-    def __init__(self, returned: pd.DataFrame) -> None:
-        self._returned = returned
+    def __init__(self, resolved: pd.DataFrame, withdrawn: Collection[str], closed: bool) -> None:
+        self._settled = resolved[resolved["state"] == SETTLED]
+        self._withdrawn = set(withdrawn)
+        self._closed = closed
 
     def label(self, batch: pd.DataFrame) -> pd.DataFrame:
-        """The ledger rows of a batch.
+        """One row a settled sample of the batch, in the columns of the ledger.
 
         Raises:
-            WaitingForLabels: some samples have no answer yet.
+            WaitingForLabels: some samples are not settled yet.
         """
-        rows = self._returned[self._returned["sample_id"].isin(set(batch["sample_id"]))]
-        n_answered = rows["sample_id"].nunique()
-        if n_answered < len(batch):
-            raise WaitingForLabels(int(batch["round"].iloc[0]), n_answered, len(batch))
+        asked = set(batch["sample_id"]) - self._withdrawn
+        rows = self._settled[self._settled["sample_id"].isin(asked)]
+        if len(rows) < len(asked) and not self._closed:
+            n_done = len(batch) - len(asked) + len(rows)
+            raise WaitingForLabels(int(batch["round"].iloc[0]), n_done, len(batch))
         return rows[list(COLUMNS)]

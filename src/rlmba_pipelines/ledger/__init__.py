@@ -1,5 +1,23 @@
 """What was bought: the append-only label ledger."""
 
-from rlmba_pipelines.ledger.ledger import COLUMNS, Ledger
+from rlmba_pipelines.ledger.ledger import (
+    ABSTAINED,
+    ADJUDICATOR,
+    COLUMNS,
+    DISPUTED,
+    NONE_OF_THESE,
+    NOT_LABELS,
+    WITHDRAWN,
+    Ledger,
+)
 
-__all__ = ["COLUMNS", "Ledger"]
+__all__ = [
+    "ABSTAINED",
+    "ADJUDICATOR",
+    "COLUMNS",
+    "DISPUTED",
+    "NONE_OF_THESE",
+    "NOT_LABELS",
+    "WITHDRAWN",
+    "Ledger",
+]

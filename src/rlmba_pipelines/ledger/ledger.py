@@ -1,8 +1,8 @@
-"""The label ledger: every label that was bought, once, for ever.
+"""The label ledger: every answer that was bought, once, for ever.
 
 SQLite in WAL mode with ``synchronous=FULL``; triggers forbid UPDATE and DELETE; a unique key makes a repeated
 purchase a no-op, so a killed and repeated round bills nothing twice. A correction is a new row that names what it
-supersedes.
+supersedes; a withdrawal is a row of its own, and the bill stays.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,36 +19,96 @@ from typing import Self
 
 import pandas as pd
 
-COLUMNS = ("sample_id", "label", "purpose", "round", "annotator", "cost")
+from rlmba_pipelines.learning.types import UserError
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS labels (
-    entry INTEGER PRIMARY KEY,
-    sample_id TEXT NOT NULL,
-    label TEXT NOT NULL CHECK (label <> ''),
-    purpose TEXT NOT NULL CHECK (purpose IN ('training', 'validation')),
-    round INTEGER NOT NULL CHECK (round >= 0),
-    annotator TEXT NOT NULL,
-    cost REAL NOT NULL CHECK (cost >= 0),
-    recorded_at TEXT NOT NULL,
-    supersedes INTEGER REFERENCES labels (entry)
-);
-CREATE UNIQUE INDEX IF NOT EXISTS one_bill ON labels (sample_id, annotator, coalesce(supersedes, 0));
-CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON labels BEGIN SELECT raise(ABORT, 'the ledger only grows'); END;
-CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON labels BEGIN SELECT raise(ABORT, 'the ledger only grows'); END;
-PRAGMA user_version = 1;
-"""
+COLUMNS = ("sample_id", "label", "purpose", "round", "annotator", "cost")
+ADJUDICATOR = "adjudicator"  # whose answer settles what annotators dispute
+
+# what stands in place of a label where there is none: paid for, never learned from, never asked again
+ABSTAINED, NONE_OF_THESE, DISPUTED, WITHDRAWN = "(abstain)", "(none of these)", "(disputed)", "(withdrawn)"
+NOT_LABELS = (ABSTAINED, NONE_OF_THESE, DISPUTED, WITHDRAWN)
+
+# one script a schema version; a ledger is brought up to date when it is opened, in one transaction
+_MIGRATIONS = (
+    """
+    CREATE TABLE labels (
+        entry INTEGER PRIMARY KEY,
+        sample_id TEXT NOT NULL,
+        label TEXT NOT NULL CHECK (label <> ''),
+        purpose TEXT NOT NULL CHECK (purpose IN ('training', 'validation')),
+        round INTEGER NOT NULL CHECK (round >= 0),
+        annotator TEXT NOT NULL,
+        cost REAL NOT NULL CHECK (cost >= 0),
+        recorded_at TEXT NOT NULL,
+        supersedes INTEGER REFERENCES labels (entry)
+    );
+    CREATE UNIQUE INDEX one_bill ON labels (sample_id, annotator, coalesce(supersedes, 0));
+    CREATE TRIGGER no_update BEFORE UPDATE ON labels BEGIN SELECT raise(ABORT, 'the ledger only grows'); END;
+    CREATE TRIGGER no_delete BEFORE DELETE ON labels BEGIN SELECT raise(ABORT, 'the ledger only grows'); END;
+    """,
+    """
+    ALTER TABLE labels ADD COLUMN source TEXT NOT NULL DEFAULT '';
+    CREATE TABLE quarantine (
+        sample_id TEXT NOT NULL, label TEXT NOT NULL, annotator TEXT NOT NULL, round INTEGER NOT NULL,
+        reason TEXT NOT NULL, source TEXT NOT NULL, recorded_at TEXT NOT NULL,
+        UNIQUE (sample_id, label, annotator)
+    );
+    CREATE TABLE imports (
+        source TEXT PRIMARY KEY, name TEXT NOT NULL, accepted INTEGER NOT NULL, rejected INTEGER NOT NULL,
+        quarantined INTEGER NOT NULL, recorded_at TEXT NOT NULL
+    );
+    CREATE TABLE outbox (round INTEGER NOT NULL, target TEXT NOT NULL, digest TEXT NOT NULL, recorded_at TEXT NOT NULL,
+        UNIQUE (round, target, digest));
+    CREATE TABLE closed (round INTEGER PRIMARY KEY, recorded_at TEXT NOT NULL);
+    CREATE TABLE classes (name TEXT PRIMARY KEY CHECK (name <> ''), recorded_at TEXT NOT NULL);
+    CREATE TABLE withdrawn (sample_id TEXT PRIMARY KEY, reason TEXT NOT NULL, recorded_at TEXT NOT NULL);
+    """
+    + "".join(
+        f"CREATE TRIGGER no_{verb.lower()}_{table} BEFORE {verb} ON {table}"
+        " BEGIN SELECT raise(ABORT, 'the ledger only grows'); END;\n"
+        for table in ("quarantine", "imports", "outbox", "closed", "classes", "withdrawn")
+        for verb in ("UPDATE", "DELETE")
+    ),
+)
 
 
 class Ledger:
-    """One experiment's purchases. Use as a context manager; every ``append`` is one durable transaction."""
+    """One experiment's purchases. Use as a context manager; every change is one durable transaction.
+
+    Raises:
+        UserError: the file was written by a newer version, or is no ledger.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_SCHEMA)
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._migrate(path)
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise UserError(
+                f"{path}: the ledger cannot be read ({error}); put back a copy of it ('kedro rounds verify')."
+            ) from error
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _migrate(self, path: Path) -> None:
+        if self._version() == len(_MIGRATIONS):
+            return
+        with self.transaction():  # holds the write lock: of two processes the second finds it done
+            found = self._version()
+            if found > len(_MIGRATIONS):
+                raise UserError(f"{path}: the ledger was written by a newer version of this package; update it.")
+            for script in _MIGRATIONS[found:]:
+                for statement in _statements(script):
+                    self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     def __enter__(self) -> Self:
         return self
@@ -56,42 +118,167 @@ class Ledger:
     ) -> None:
         self._db.close()
 
-    def append(self, rows: pd.DataFrame) -> int:
-        """Record purchases; rows that are there already change nothing.
-
-        Args:
-            rows: the columns of ``COLUMNS``.
-
-        Returns:
-            How many rows were new.
-        """
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        values = [(*record, now) for record in rows[list(COLUMNS)].itertuples(index=False, name=None)]
-        before = self._db.total_changes
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All changes of the block at once, or none; a block within a block belongs to the outer one."""
+        if self._db.in_transaction:
+            yield
+            return
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.executemany(
-                "INSERT INTO labels (sample_id, label, purpose, round, annotator, cost, recorded_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                values,
-            )
+            yield
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+    def _insert(self, table: str, columns: Sequence[str], records: Iterable[Sequence[object]]) -> int:
+        """Add rows, each with the time; what is there already changes nothing."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        before = self._db.total_changes
+        with self.transaction():
+            self._db.executemany(
+                f"INSERT INTO {table} ({', '.join(columns)}, recorded_at)"
+                f" VALUES ({', '.join('?' * (len(columns) + 1))}) ON CONFLICT DO NOTHING",
+                ((*record, now) for record in records),
+            )
         return self._db.total_changes - before
 
+    def append(self, rows: pd.DataFrame, source: str = "") -> int:
+        """Record answers; an annotator's second answer to the same sample changes nothing (see :meth:`correct`).
+
+        Args:
+            rows: the columns of ``COLUMNS``; one row an answer.
+            source: sha256 of the file they came from.
+
+        Returns:
+            How many rows were new.
+        """
+        records = rows[list(COLUMNS)].itertuples(index=False, name=None)
+        return self._insert("labels", (*COLUMNS, "source"), ((*record, source) for record in records))
+
+    def correct(self, rows: pd.DataFrame, source: str = "") -> int:
+        """Let each row supersede what its annotator answered before, at no new cost; the same answer changes nothing.
+
+        Args:
+            rows: ``sample_id, annotator, label``.
+
+        Raises:
+            KeyError: the annotator has not answered that sample.
+        """
+        corrected = 0
+        with self.transaction():
+            for sample_id, annotator, label in rows[["sample_id", "annotator", "label"]].itertuples(index=False):
+                entry, purpose, round_idx, before = self._in_force(sample_id, annotator)
+                if label != before:
+                    record = (sample_id, label, purpose, round_idx, annotator, 0.0, source, entry)
+                    corrected += self._insert("labels", (*COLUMNS, "source", "supersedes"), [record])
+        return corrected
+
+    def _in_force(self, sample_id: str, annotator: str) -> tuple[int, str, int, str]:
+        found: tuple[int, str, int, str] | None = self._db.execute(
+            "SELECT entry, purpose, round, label FROM labels AS l WHERE sample_id = ? AND annotator = ?"
+            " AND NOT EXISTS (SELECT 1 FROM labels AS n WHERE n.supersedes = l.entry)",
+            (sample_id, annotator),
+        ).fetchone()
+        if found is None:
+            raise KeyError(f"{annotator!r} has not answered {sample_id!r}")
+        return found
+
     def rows(self, up_to_round: int | None = None) -> pd.DataFrame:
-        """Every row in force (a superseded one is not), sorted by round and sample id."""
+        """Every answer in force (a superseded one is not), sorted by round, sample id and annotator.
+
+        A corrected answer keeps the cost of the one it supersedes.
+        """
         frame = pd.read_sql_query(
-            f"SELECT {', '.join(COLUMNS)} FROM labels AS l"
-            " WHERE NOT EXISTS (SELECT 1 FROM labels AS n WHERE n.supersedes = l.entry)"
-            " AND (? IS NULL OR round <= ?) ORDER BY round, sample_id, annotator",
+            "WITH RECURSIVE chain (entry, head) AS ("
+            " SELECT entry, entry FROM labels AS l WHERE NOT EXISTS (SELECT 1 FROM labels WHERE supersedes = l.entry)"
+            " UNION ALL SELECT l.supersedes, chain.head FROM chain JOIN labels AS l ON l.entry = chain.entry"
+            " WHERE l.supersedes IS NOT NULL)"
+            " SELECT h.sample_id, h.label, h.purpose, h.round, h.annotator, sum(e.cost) AS cost"
+            " FROM chain JOIN labels AS h ON h.entry = chain.head JOIN labels AS e ON e.entry = chain.entry"
+            " WHERE ? IS NULL OR h.round <= ? GROUP BY chain.head ORDER BY h.round, h.sample_id, h.annotator",
             self._db,
             params=[up_to_round, up_to_round],
         )
         return frame.astype({"round": "int64", "cost": "float64"})
 
+    def history(self) -> pd.DataFrame:
+        """Every row ever written, superseded ones included, in the order of writing."""
+        return pd.read_sql_query(
+            f"SELECT entry, {', '.join(COLUMNS)}, source, supersedes, recorded_at FROM labels ORDER BY entry", self._db
+        ).astype({"supersedes": "Int64"})
+
     def digest(self, up_to_round: int | None = None) -> str:
         """sha256 of the rows in force, without clocks: equal labels bought give equal digests."""
         return hashlib.sha256(json.dumps(self.rows(up_to_round).values.tolist()).encode()).hexdigest()
+
+    def set_aside(self, rows: pd.DataFrame, source: str = "") -> int:
+        """Keep answers that cannot be taken yet: ``sample_id, label, annotator, round, reason``. Gives the new ones."""
+        columns = ("sample_id", "label", "annotator", "round", "reason")
+        records = rows[list(columns)].itertuples(index=False, name=None)
+        return self._insert("quarantine", (*columns, "source"), ((*record, source) for record in records))
+
+    def quarantined(self) -> pd.DataFrame:
+        """Answers set aside that the ledger does not hold by now: ``sample_id, label, annotator, round, reason``."""
+        return pd.read_sql_query(
+            "SELECT sample_id, label, annotator, round, reason FROM quarantine AS q WHERE NOT EXISTS (SELECT 1 FROM"
+            " labels WHERE sample_id = q.sample_id AND annotator = q.annotator AND label = q.label)"
+            " ORDER BY round, sample_id, annotator, label",
+            self._db,
+        )
+
+    def record_import(self, source: str, name: str, accepted: int, rejected: int, quarantined: int) -> None:
+        """Remember a file that was read, by its sha256."""
+        self._insert(
+            "imports",
+            ("source", "name", "accepted", "rejected", "quarantined"),
+            [(source, name, accepted, rejected, quarantined)],
+        )
+
+    def intend(self, round_idx: int, target: str, digest: str) -> bool:
+        """Record that a batch is about to go out; False where that was recorded before."""
+        return bool(self._insert("outbox", ("round", "target", "digest"), [(round_idx, target, digest)]))
+
+    def close(self, round_idx: int) -> None:
+        """Nobody waits for the open answers of a round any more."""
+        self._insert("closed", ("round",), [(round_idx,)])
+
+    def is_closed(self, round_idx: int) -> bool:
+        """Whether a round was closed before everything was answered."""
+        return self._db.execute("SELECT 1 FROM closed WHERE round = ?", (round_idx,)).fetchone() is not None
+
+    def add_classes(self, names: Iterable[str]) -> int:
+        """Make classes known; gives how many were new."""
+        return self._insert("classes", ("name",), ((name,) for name in names))
+
+    def classes(self) -> tuple[str, ...]:
+        """The classes that were made known here, sorted."""
+        return tuple(name for (name,) in self._db.execute("SELECT name FROM classes ORDER BY name"))
+
+    def withdraw(self, sample_ids: Iterable[str], reason: str) -> int:
+        """Record that samples must not be used any more; their bill stays. Gives how many were new."""
+        return self._insert("withdrawn", ("sample_id", "reason"), ((s, reason) for s in sample_ids))
+
+    def withdrawn(self) -> tuple[str, ...]:
+        """Samples that must not be used any more, sorted."""
+        return tuple(s for (s,) in self._db.execute("SELECT sample_id FROM withdrawn ORDER BY sample_id"))
+
+    def damage(self) -> str | None:
+        """What SQLite's own check finds wrong, or None."""
+        try:
+            found = self._db.execute("PRAGMA integrity_check").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            return str(error)
+        return None if found == "ok" else str(found)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, one by one: ``executescript`` would commit the transaction it runs in."""
+    statement = ""
+    for part in script.split(";"):
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            if statement.strip(" \n;"):
+                yield statement
+            statement = ""

@@ -41,6 +41,7 @@ from rlmba_pipelines.simulation.tables import (
     known_classes,
     labels_for,
     spent,
+    spoiled_ids,
 )
 
 
@@ -240,9 +241,10 @@ def view_of(
     predictions: Predictions | None = None,
     terms: Terms | None = None,
 ) -> PoolView:
-    """What strategies may look at, sorted by id. Samples bought for validation are neither candidates nor covered."""
+    """What strategies may look at, sorted by id. Samples bought for validation are neither candidates nor covered,
+    nor are those that can have no label."""
     validation_ids = labels.loc[labels["purpose"] == VALIDATION, "sample_id"].to_numpy(dtype=str)
-    sample_ids = np.setdiff1d(pool_ids, validation_ids)
+    sample_ids = np.setdiff1d(pool_ids, np.union1d(validation_ids, spoiled_ids(labels)))
     training = labels_for(labels, classes, TRAINING)
     y = np.full(len(sample_ids), UNLABELED, dtype=np.int64)
     y[rows_of(sample_ids, training.sample_ids)] = training.y

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from rlmba_pipelines.learning.types import UNLABELED, Action, Labels, Predictions, RoundState, Selection, Terms
+from rlmba_pipelines.ledger import NOT_LABELS, WITHDRAWN
 
 TRAINING, VALIDATION = "training", "validation"
 GIVEN = "manifest"  # the annotator of labels that were there before the run and cost nothing
+NOBODY = "nobody"  # the annotator of a sample that was withdrawn before anybody was asked
 OTHER = "(another class)"
 MEDIA = ("image", "text", "audio", "video")
 
@@ -38,12 +40,13 @@ def empty_labels() -> pd.DataFrame:
 
 
 def known_classes(classes: Sequence[str], labels: pd.DataFrame) -> tuple[str, ...]:
-    """The class names, as told in advance or else as bought so far, sorted.
+    """The class names: those told in advance, then those only bought so far, sorted.
 
     While everything bought has one name, ``OTHER`` stands for what was not met yet: a classifier needs an alternative,
     and the next batch may bring it.
     """
-    found = tuple(classes) or tuple(sorted(labels["label"].unique()))
+    bought = set(labels["label"].unique()) - set(classes) - set(NOT_LABELS)
+    found = (*classes, *sorted(bought))
     return (*found, OTHER) if len(found) == 1 else found
 
 
@@ -65,7 +68,12 @@ def arms_of(labels: pd.DataFrame, sample_ids: np.ndarray) -> np.ndarray:
 
 def spent(labels: pd.DataFrame, n_validation: int) -> int:
     """Labels paid for: everything bought, and the given validation split (its labels are used, so they count)."""
-    return int((labels["annotator"] != GIVEN).sum()) + n_validation
+    return int((~labels["annotator"].isin((GIVEN, NOBODY))).sum()) + n_validation
+
+
+def spoiled_ids(labels: pd.DataFrame) -> np.ndarray:
+    """str[*], samples that were asked for and can have no label: never to be asked again."""
+    return labels.loc[labels["label"].isin(NOT_LABELS), "sample_id"].to_numpy(dtype=str)
 
 
 def add_answers(labels: pd.DataFrame, batch: pd.DataFrame, answer: Answer) -> pd.DataFrame:
@@ -77,6 +85,29 @@ def add_answers(labels: pd.DataFrame, batch: pd.DataFrame, answer: Answer) -> pd
         bought = bought.merge(batch[["sample_id", "arm"]], on="sample_id", how="left")
     both = pd.concat([labels, bought], ignore_index=True) if len(labels) else bought
     return both.sort_values(["round", "sample_id"], ignore_index=True)
+
+
+def with_corrections(labels: pd.DataFrame, resolved: pd.DataFrame, withdrawn: Sequence[str]) -> pd.DataFrame:
+    """The label table as people's answers stand now: corrected, with late answers, without what was withdrawn.
+
+    Args:
+        labels: everything bought, the open batch included.
+        resolved: what all answers come to, settled samples only.
+    """
+    columns = ["label", "purpose", "round", "annotator", "cost"]
+    now = resolved.set_index("sample_id")[columns]
+    kept = labels.set_index("sample_id")
+    of_people = kept.index.intersection(now.index)
+    kept.loc[of_people, columns] = now.loc[of_people]
+    late = now.drop(index=of_people)
+    never_asked = pd.DataFrame(
+        {"label": WITHDRAWN, "purpose": TRAINING, "round": 0, "annotator": NOBODY, "cost": 0.0},
+        index=pd.Index(sorted(set(withdrawn) - set(kept.index) - set(late.index)), name="sample_id"),
+    )
+    parts = [part for part in (kept, late, never_asked) if len(part)]
+    table = pd.concat(parts).rename_axis("sample_id").reset_index() if parts else labels
+    table.loc[table["sample_id"].isin(set(withdrawn)), "label"] = WITHDRAWN
+    return table.sort_values(["round", "sample_id"], ignore_index=True)[list(labels.columns)]
 
 
 def batch_of(selection: Selection, purpose: str, round_idx: int) -> pd.DataFrame:

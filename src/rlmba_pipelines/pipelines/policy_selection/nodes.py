@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from rlmba_pipelines.config import BalanceConfig, PolicyConfig, RoundsConfig
+from rlmba_pipelines.config import BalanceConfig, LabelingConfig, PolicyConfig, RoundsConfig
 from rlmba_pipelines.datasets import Answers
-from rlmba_pipelines.labeling import PeopleOracle, SimulatedOracle, sheet_of
+from rlmba_pipelines.labeling import SETTLED, PeopleOracle, SimulatedOracle, resolve, sheet_of
 from rlmba_pipelines.learning.types import Features, Predictions
 from rlmba_pipelines.simulation import decide, steps, tables
 
@@ -130,19 +130,24 @@ def buy_labels(
     labels: pd.DataFrame,
     round_state: dict[str, Any],
     setup: dict[str, Any],
+    labeling: LabelingConfig,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Ask whoever answers; the ledger gets the purchase, the next round the labels.
+    """Ask whoever answers; the ledger gets what it has not yet, the next round the labels.
 
     Raises:
         WaitingForLabels: people have not answered everything yet.
     """
+    this_round = round_state["round_idx"]
     if setup["annotator"] == "simulated":
-        oracle: SimulatedOracle | PeopleOracle = SimulatedOracle(answers.hidden_labels)
-    else:
-        oracle = PeopleOracle(answers.returned(round_state["round_idx"]))
-    labels_next = tables.add_answers(labels, annotation_batch, oracle.label)
-    bought = labels_next[labels_next["round"] == round_state["round_idx"]]
-    return bought[bought["annotator"] != tables.GIVEN], labels_next
+        labels_next = tables.add_answers(labels, annotation_batch, SimulatedOracle(answers.hidden_labels).label)
+        bought = labels_next[labels_next["round"] == this_round]
+        return bought[bought["annotator"] != tables.GIVEN], labels_next
+    rows, withdrawn, closed = answers.of_people()
+    resolved = resolve(rows, labeling, closed=closed | frozenset(range(this_round)))
+    settled = resolved[resolved["state"] == SETTLED]
+    oracle = PeopleOracle(resolved, withdrawn, closed=this_round in closed)
+    answered = tables.add_answers(labels, annotation_batch, oracle.label)
+    return rows.iloc[:0], tables.with_corrections(answered, settled, withdrawn)
 
 
 def close_round(state: dict[str, Any], annotation_batch: pd.DataFrame) -> dict[str, Any]:

@@ -9,7 +9,7 @@ def _buy(state: str) -> list:
     return [
         node(
             nodes.buy_labels,
-            ["annotation_batch", "answers", "labels", state, "setup"],
+            ["annotation_batch", "answers", "labels", state, "setup", "params:labeling"],
             ["purchases", "labels_next"],
             name="buy_labels",
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,18 +65,11 @@ def bought_samples(
     shown = batch.head(limit)
     reasons = [name for name in shown.columns if name not in NOT_TERMS]
     pool = terms.set_index("sample_id") if terms is not None else pd.DataFrame()
-    ordered = {name: np.sort(pool[name].to_numpy()) for name in pool.columns}
     samples = []
-    for record in shown.to_dict("records"):
+    for record, sentence in zip(shown.to_dict("records"), reasons_in_words(shown, terms, modalities), strict=True):
         row = {str(name): value for name, value in record.items()}
         looked_at = {name: float(row[name]) for name in reasons if pd.notna(row[name])}
-        ranks = {n: float(np.searchsorted(ordered[n], v)) / len(pool) for n, v in looked_at.items() if n in ordered}
         terms_of_sample = pool.loc[row["sample_id"]].astype(float).to_dict() if row["sample_id"] in pool.index else {}
-        sentence = (
-            "Drawn at random, to measure accuracy."
-            if row["purpose"] == "validation"
-            else explain(looked_at, ranks, [name for name in modalities if row.get(name)])
-        )
         samples.append(
             BoughtSample(
                 round_idx=int(row["round"]),
@@ -94,6 +87,29 @@ def bought_samples(
             )
         )
     return samples
+
+
+def reasons_in_words(batch: pd.DataFrame, terms: pd.DataFrame | None, modalities: Sequence[str]) -> list[str]:
+    """Why each sample of an annotation batch was chosen, one sentence each.
+
+    Args:
+        terms: of the whole pool when the batch was chosen; None in round 0.
+    """
+    reasons = [name for name in batch.columns if name not in NOT_TERMS]
+    ordered = {n: np.sort(terms[n].to_numpy()) for n in reasons if n in terms} if terms is not None else {}
+    sentences = []
+    for record in batch.to_dict("records"):
+        row = {str(name): value for name, value in record.items()}
+        looked_at = {name: float(row[name]) for name in reasons if pd.notna(row[name])}
+        ranks = {
+            n: float(np.searchsorted(ordered[n], v)) / len(ordered[n]) for n, v in looked_at.items() if n in ordered
+        }
+        sentences.append(
+            "Drawn at random, to measure accuracy."
+            if row["purpose"] == "validation"
+            else explain(looked_at, ranks, [name for name in modalities if row.get(name)])
+        )
+    return sentences
 
 
 def _text(row: dict[str, Any], read: Read) -> str | None:
