@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlmba_pipelines.learning.acquisition.badge import residual
+from rlmba_pipelines.learning.acquisition.badge import Residuals
 from rlmba_pipelines.learning.acquisition.coverage import fused_rows
 from rlmba_pipelines.learning.acquisition.linear_head import LEAST_PROBABILITY, LinearHead, fit_linear_head
 from rlmba_pipelines.learning.acquisition.registry import register
@@ -61,7 +61,7 @@ def flip_distance(probabilities_NC: np.ndarray, head: LinearHead) -> np.ndarray:
     """
     weight_CD = head.weight_CD
     slope_CC = weight_CD @ weight_CD.T
-    residual_NC = residual(probabilities_NC)
+    residual_NC = Residuals(probabilities_NC)[:]
     logits = np.log(np.maximum(probabilities_NC.astype(np.float64), LEAST_PROBABILITY))
     likeliest = logits.argmax(axis=1)[:, None]
     rise_NC = residual_NC @ slope_CC  # of the logits along the gradient Wᵀ(p − onehot(ŷ))

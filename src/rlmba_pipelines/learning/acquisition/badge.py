@@ -23,11 +23,32 @@ MODES = ("rejection", "exact_stream")
 BLOCK_ROWS = 256  # rows in memory as float64 at once; they stay in the cache
 
 
+class Residuals:
+    """float64[R, C]: p − onehot(ŷ) of the rows that are asked for; no copy of the probabilities is kept.
+
+    >>> Residuals(np.array([[0.25, 0.75], [1.0, 0.0]]))[np.array([0])].tolist()
+    [[0.25, -0.25]]
+    """
+
+    def __init__(self, probabilities_NC: np.ndarray) -> None:
+        self._probabilities_NC = probabilities_NC
+        self.likeliest_N = probabilities_NC.argmax(axis=1)
+
+    def __len__(self) -> int:
+        return len(self.likeliest_N)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        residual_RC = self._probabilities_NC[rows].astype(np.float64)
+        residual_RC[np.arange(len(residual_RC)), self.likeliest_N[rows]] -= 1
+        return residual_RC
+
+
 @dataclass(frozen=True)
 class OuterProducts:
     """Embeddings ``left_i ⊗ right_i`` known by their factors: float64[N, C] and float32 or float64[N, D].
 
     Attributes:
+        left_NC: an array, or rows that are made when they are asked for.
         weight_NM: float64[N, M]; the right factor is M parts of equal width, each to be multiplied by its weight.
             What a part of weight 0 holds is never looked at. None = as it is.
 
@@ -39,7 +60,7 @@ class OuterProducts:
     [[2.0, 0.0]]
     """
 
-    left_NC: np.ndarray
+    left_NC: np.ndarray | Residuals
     right_ND: np.ndarray
     weight_NM: np.ndarray | None = None
 
@@ -68,18 +89,7 @@ class OuterProducts:
 
 def gradient_embedding(predictions: Predictions) -> OuterProducts:
     """``(p − onehot(ŷ)) ⊗ z``, the last layer's gradient if the likeliest class were the label."""
-    return OuterProducts(residual(predictions.probabilities_NC), predictions.embedding_ND)
-
-
-def residual(probabilities_NC: np.ndarray) -> np.ndarray:
-    """float64[N, C]: p − onehot(ŷ).
-
-    >>> residual(np.array([[0.25, 0.75]])).tolist()
-    [[0.25, -0.25]]
-    """
-    residual_NC = probabilities_NC.astype(np.float64)
-    residual_NC[np.arange(len(residual_NC)), probabilities_NC.argmax(axis=1)] -= 1
-    return residual_NC
+    return OuterProducts(Residuals(predictions.probabilities_NC), predictions.embedding_ND)
 
 
 def sample_gradients(

@@ -120,14 +120,23 @@ def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def forward_backward(
-    factors_NRP: np.ndarray, start_PP: np.ndarray, fisher_PP: np.ndarray, n_picks: int, oversample: float
+    factors_NRP: np.ndarray,
+    free_N: np.ndarray,
+    start_PP: np.ndarray,
+    fisher_PP: np.ndarray,
+    n_picks: int,
+    oversample: float,
 ) -> tuple[list[int], list[float]]:
-    """Positions in ``factors_NRP``, in the order of the forward pass, and by how much each then lowered the trace."""
+    """Rows of ``factors_NRP``, in the order of the forward pass, and by how much each then lowered the trace.
+
+    Args:
+        free_N: bool[N], rows that may be chosen.
+    """
     design = Design(factors_NRP, start_PP, fisher_PP)
-    free_N = np.ones(len(factors_NRP), dtype=bool)
+    free_N = free_N.copy()
     picks: list[int] = []
     gain_of: dict[int, float] = {}
-    for _ in range(min(len(factors_NRP), max(n_picks, int(oversample * n_picks)))):
+    for _ in range(min(int(free_N.sum()), max(n_picks, int(oversample * n_picks)))):
         gain_N = np.where(free_N, design.gains(slice(None), 1), -np.inf)
         best = gain_N.max()
         pick = int(np.flatnonzero(gain_N >= best - TIE * abs(best))[0])
@@ -198,16 +207,14 @@ def bait(
         factors_NRP = binary_factors(probabilities_NC, embedding_ND, max_dimensions)
     else:
         factors_NRP = multiclass_factors(probabilities_NC, embedding_ND)
-    candidate_rows = view.candidate_rows
-    n_picks, n_labeled = min(query_size, len(candidate_rows)), len(view.labeled_rows)
+    n_labeled = len(view.labeled_rows)
+    n_picks = min(query_size, len(view.sample_ids) - n_labeled)
     start_PP = n_labeled / (n_labeled + n_picks) * mean_information(factors_NRP[view.labeled_rows])
     start_PP += ridge * np.eye(len(start_PP))
     fisher_PP = mean_information(factors_NRP)
-    candidates = factors_NRP[candidate_rows] if n_labeled else factors_NRP
-    del factors_NRP
-    candidates *= np.sqrt(n_picks / (n_labeled + n_picks))
-    picks, gain = forward_backward(candidates, start_PP, fisher_PP, n_picks, oversample)
+    factors_NRP *= np.sqrt(n_picks / (n_labeled + n_picks))
+    rows, gain = forward_backward(factors_NRP, ~view.labeled_N, start_PP, fisher_PP, n_picks, oversample)
     likeliest_N = probabilities_NC.max(axis=1).astype(np.float64)
     reasons = {"uncertainty": likeliest_N * (1 - likeliest_N)}
-    batch = selection_of(view, candidate_rows[picks], np.array(gain), reasons)
+    batch = selection_of(view, np.array(rows, dtype=np.int64), np.array(gain), reasons)
     return Selection(batch.sample_ids, batch.utility_Q, {**batch.reasons, "fisher_gain": batch.utility_Q})

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlmba_pipelines.learning.acquisition.badge import OuterProducts, residual, sample_gradients
+from rlmba_pipelines.learning.acquisition.badge import OuterProducts, Residuals, sample_gradients
 from rlmba_pipelines.learning.acquisition.coverage import present_of
 from rlmba_pipelines.learning.acquisition.linear_head import LinearHead, fit_linear_head
 from rlmba_pipelines.learning.acquisition.registry import register
@@ -82,10 +82,10 @@ def balanced_gradients(view: PoolView) -> tuple[OuterProducts, np.ndarray]:
     assert view.predictions is not None
     predictions, present_NM = view.predictions, present_of(view)
     probabilities_NC, embedding_NMD = predictions.probabilities_NC, predictions.modality_embedding_NMD
-    left_NC = residual(probabilities_NC)
+    left_NC = Residuals(probabilities_NC)
     right_ND = embedding_NMD.reshape(len(embedding_NMD), -1)
     seen = OuterProducts(left_NC, right_ND, present_NM.astype(np.float64))
     head = fit_linear_head(lambda rows: seen.factors(rows)[1], probabilities_NC)
-    worth_NM = modality_worth(seen, head, probabilities_NC.argmax(axis=1))
+    worth_NM = modality_worth(seen, head, left_NC.likeliest_N)
     share_NM = contribution_shares(worth_NM, present_NM)
     return OuterProducts(left_NC, right_ND, modality_scales(share_NM, present_NM)), share_NM
