@@ -16,13 +16,20 @@ from kedro.io.core import Version
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from rlmba_pipelines.datasets.atomic import AtomicFile, sync
+from rlmba_pipelines.datasets import AnswersDataset
+from rlmba_pipelines.datasets.atomic import AtomicFile
+from rlmba_pipelines.disk import sync, writing
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.rounds.commits import ASKED, DONE, PREPARED, Commit, Experiment, digest_of
+from rlmba_pipelines.ledger.snapshot import ledger_state
+from rlmba_pipelines.rounds.branch import branching
+from rlmba_pipelines.rounds.commits import ASKED, DONE, PREPARED, Commit, Experiment, damaged, digest_of
 from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.parameters import checked, shaping
+from rlmba_pipelines.rounds.tidy import sweep
 from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, REPORT, START, build_final, build_round, prepare
+
+Seen = set[tuple[Path, int]]  # files as they were at a time
 
 # the nodes after which a stage is done; of a round: buy_labels and close_round
 CLOSING = {
@@ -56,14 +63,17 @@ class RoundHooks:
         self._unsaved: dict[str, set[str]] = {}
         self._settler = ThreadPoolExecutor(1, thread_name_prefix="settle")  # files settle while the next node runs
         self._digests: dict[Path, Future[str]] = {}
+        self._whole: Seen = set()  # committed inputs that were hashed already
         self._shaping: dict[str, Any] = {}
         self._started = self._seconds = 0.0
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         experiment = current.experiment
-        self._open.enter_context(locked(experiment.folder))
+        fresh = self._open.enter_context(locked(experiment.folder))
         try:
+            if fresh:
+                sweep(experiment)
             self._catalog = catalog
             self._experiment, self._run_id = experiment, str(run_params.get("run_id") or run_params.get("session_id"))
             self._done, self._unsaved, self._digests = set(), {}, {}
@@ -73,7 +83,9 @@ class RoundHooks:
             refuse_committed(experiment, nodes_by_stage)
             self._shaping = shaping(checked(catalog.load("parameters")))
             experiment.check_parameters(self._shaping)
-            pin_inputs(experiment, pipeline, catalog, set(nodes_by_stage))
+            pin_inputs(experiment, pipeline, catalog, set(nodes_by_stage), self._whole)
+            if PREPARED in nodes_by_stage:
+                experiment.uncommit(PREPARED)  # it stops being true with the first file that is written anew
         except BaseException:
             self._open.close()
             raise
@@ -95,7 +107,7 @@ class RoundHooks:
             return
         catalog = self._catalog
         dataset = catalog.get(dataset_name)
-        if isinstance(dataset, AtomicFile):
+        if isinstance(dataset, AtomicFile | AnswersDataset):
             _, path = dataset.written()
             self._digests[path] = self._settler.submit(settled, path)
         if unsaved:
@@ -116,20 +128,25 @@ class RoundHooks:
             "inputs": {n: _loaded_version(catalog, n) for n in node.inputs if not n.startswith("params:")},
             "outputs": {name: _saved_version(catalog, name) for name in node.outputs},
         }
-        with experiment.lineage_path.open("a") as stream:
+        with writing(experiment.lineage_path), experiment.lineage_path.open("a") as stream:
             stream.write(json.dumps(line, sort_keys=True) + "\n")
 
     def _commit(self, experiment: Experiment, stage: str, state: str, catalog: CatalogProtocol) -> None:
         """Whole or not at all: names all the stage has on disk, what an earlier run of its steps made included."""
         before = experiment.commit(stage) if state == DONE and stage not in CLOSING else None
-        versions, digests = (dict(before.versions), dict(before.digests)) if before else ({}, {})
+        versions, digests, files = (
+            (dict(before.versions), dict(before.digests), dict(before.files)) if before else ({}, {}, {})
+        )
         for name in sorted(outputs_of(stage) - set(versions)):
             dataset = catalog.get(name)
-            if isinstance(dataset, AtomicFile) and dataset.exists():
+            if isinstance(dataset, AtomicFile | AnswersDataset) and dataset.exists():
                 versions[name], path = dataset.written()
                 digests[name] = self._digests[path].result() if path in self._digests else settled(path)
+                files[name] = experiment.place_of(path)
         experiment.remember_parameters(self._shaping)
-        experiment.write_commit(Commit(stage, state, self._run_id, versions, digests))
+        with writing(experiment.ledger_path):
+            held = ledger_state(experiment.ledger_path)
+        experiment.write_commit(Commit(stage, state, self._run_id, versions, digests, files, held))
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -142,8 +159,9 @@ class RoundHooks:
 
 def settled(path: Path) -> str:
     """The digest of what was saved, once it is on the disk: a commit names nothing that a power cut could take."""
-    sync(path)
-    return digest_of(path)
+    with writing(path):
+        sync(path)
+        return digest_of(path)
 
 
 def stage_of(node: Node) -> str:
@@ -176,13 +194,18 @@ def refuse_committed(experiment: Experiment, nodes_by_stage: dict[str, set[str]]
         after_asking = {f"{stage}.buy_labels", f"{stage}.close_round"}
         if commit.state == DONE or not names <= after_asking:
             raise UserError(
-                f"{stage} of experiment {experiment.name!r} is {commit.state} already; go on with 'kedro "
-                "rounds run', or start anew with --params experiment=NAME."
+                f"{stage} of experiment {experiment.name!r} is {commit.state} already; go on with 'kedro rounds "
+                f"run', or try it another way: {branching(experiment, int(stage.removeprefix('round_')))}."
             )
 
 
-def pin_inputs(experiment: Experiment, pipeline: Pipeline, catalog: CatalogProtocol, running: set[str]) -> None:
-    """Whatever comes from another stage is read in its committed version; an attempt that was killed is never read."""
+def pin_inputs(
+    experiment: Experiment, pipeline: Pipeline, catalog: CatalogProtocol, running: set[str], whole: Seen
+) -> None:
+    """Whatever comes from another stage is read in its committed version; an attempt that was killed is never read.
+
+    Nor is a file that is not what was committed: each is hashed once a process, and then listed in ``whole``.
+    """
     for name in sorted(pipeline.inputs()):
         if name.startswith("params:") or name == "parameters":
             continue
@@ -190,6 +213,8 @@ def pin_inputs(experiment: Experiment, pipeline: Pipeline, catalog: CatalogProto
         commit = experiment.commit(stage if role else PREPARED)
         if commit and name in commit.versions:
             dataset = catalog[name]
+            if name in commit.files:
+                refuse_damaged(experiment.data_path / commit.files[name], commit.digests[name], whole)
             if commit.versions[name] and isinstance(dataset, AtomicFile):
                 dataset._version = Version(commit.versions[name], dataset.resolve_save_version())
         elif role and stage not in running:
@@ -203,6 +228,17 @@ def pin_inputs(experiment: Experiment, pipeline: Pipeline, catalog: CatalogProto
                 f"{name} is needed, but does not exist yet; run 'kedro run --pipelines={step}' first, "
                 "or 'kedro rounds run' for everything."
             )
+
+
+def refuse_damaged(path: Path, digest: str, whole: Seen) -> None:
+    """Nothing is built on a file that is not what was committed."""
+    if not path.exists():
+        raise damaged(path, "it is missing")
+    seen = path, path.stat().st_mtime_ns
+    if seen not in whole:
+        if digest_of(path) != digest:
+            raise damaged(path, "it is not what was committed")
+        whole.add(seen)
 
 
 def _saved_version(catalog: CatalogProtocol, name: str) -> str | None:

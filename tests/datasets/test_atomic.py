@@ -15,12 +15,12 @@ import pytest
 from kedro.io.core import Version
 
 from rlmba_pipelines.datasets import AtomicDataset, EvidenceDataset, FeaturesDataset, PredictionsDataset
-from rlmba_pipelines.datasets.atomic import replacing
+from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.learning.types import Evidence, Features, Predictions
 
 WRITER = """
 import sys, pathlib
-from rlmba_pipelines.datasets.atomic import replacing
+from rlmba_pipelines.disk import replacing
 target = pathlib.Path(sys.argv[1])
 while True:
     for letter in "ab":

@@ -68,10 +68,10 @@ def test_rows_without_their_keys_were_never_finished(tmp_path):
 
 def test_old_leftovers_of_a_killed_run_are_swept_and_young_ones_left(tmp_path):
     for name, age in (("old", 7200), ("young", 0)):
-        (tmp_path / f".{name}.tmp").write_bytes(b"half")
-        os.utime(tmp_path / f".{name}.tmp", (time.time() - age,) * 2)
+        (tmp_path / f".writing-{name}").write_bytes(b"half")
+        os.utime(tmp_path / f".writing-{name}", (time.time() - age,) * 2)
     FeatureCache(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == [".young.tmp"]
+    assert [p.name for p in tmp_path.iterdir()] == [".writing-young"]
 
 
 WRITER = """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import SMALL, Project
-from rlmba_pipelines.datasets import atomic
+from rlmba_pipelines import disk
 from rlmba_pipelines.rounds.commits import Commit, Experiment
 
 
@@ -16,7 +16,7 @@ def test_a_commit_is_written_after_everything_it_names_is_on_the_disk(
     project: Project, media: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: set[Path] = set()
-    true_sync, true_commit = atomic._sync, Experiment.write_commit
+    true_sync, true_commit = disk._sync, Experiment.write_commit
     missing: list[str] = []
     n_named = 0
 
@@ -26,16 +26,14 @@ def test_a_commit_is_written_after_everything_it_names_is_on_the_disk(
 
     def check(self: Experiment, commit: Commit) -> None:
         nonlocal n_named
-        for name, version in commit.versions.items():
-            stem = name.rpartition(".")[2]
-            files = {p for p in synced if p.name.startswith(stem) and (not version or version in p.parts)}
-            folders = {p.parent for p in files}
+        for name, place in commit.files.items():
             n_named += 1
-            if not files or not folders <= synced:
+            if not {self.data_path / place, (self.data_path / place).parent} <= synced:
                 missing.append(name)
+        assert commit.files.keys() == commit.versions.keys() == commit.digests.keys()
         true_commit(self, commit)
 
-    monkeypatch.setattr(atomic, "_sync", record)
+    monkeypatch.setattr(disk, "_sync", record)
     monkeypatch.setattr(Experiment, "write_commit", check)
     project.ok("rounds", "run", "--manifest", str(media()), "--experiment", "a", *SMALL)
     assert missing == []

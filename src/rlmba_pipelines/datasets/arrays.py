@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from rlmba_pipelines.datasets.atomic import AtomicFile
@@ -18,7 +18,10 @@ from rlmba_pipelines.learning.types import Evidence, Features, Predictions
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
     """Arrays and JSON-able facts in one safetensors file."""
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(contiguous, path, metadata={"meta": json.dumps(meta, sort_keys=True)})
+    try:
+        save_file(contiguous, path, metadata={"meta": json.dumps(meta, sort_keys=True)})
+    except SafetensorError as error:  # also what it says of a full disk
+        raise OSError(str(error)) from error
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""One mechanism that makes any file dataset whole or absent: temporary file, rename, fsync before it counts.
+"""One mechanism that makes any file dataset whole or absent: see ``disk.replacing``.
 
 The stock datasets open the target for writing, so a process that dies midway destroys the good old file and leaves a
 torn one for which ``exists()`` is true (measured; see docs/decisions/0002-atomic-datasets.md).
@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,51 +16,8 @@ from typing import Any
 from kedro.io import AbstractVersionedDataset, DatasetError
 from kedro.io.core import Version, parse_dataset_definition
 
-TEMPORARY_PREFIX = ".writing-"
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def sync(target: Path) -> None:
-    """Bring a file, or a folder with all its files, and its name to the disk, so that it outlives a power cut."""
-    for written in [*target.rglob("*"), target] if target.is_dir() else [target]:
-        _sync(written)
-    _sync(target.parent)
-
-
-@contextmanager
-def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
-    """A temporary path beside ``target`` that becomes ``target`` when the block ends well, and vanishes otherwise.
-
-    Works for a file and for a folder; a folder that is already there is only replaced as a whole. With ``durable`` the
-    content is on the disk before the name is; without, the caller does :func:`sync` before anything counts on it.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{target.suffix}")
-    try:
-        yield temporary
-        if durable:
-            sync(temporary)
-        if temporary.is_dir() and target.exists():
-            old = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
-            os.replace(target, old)
-            os.replace(temporary, target)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, target)
-        if durable:
-            _sync(target.parent)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+from rlmba_pipelines.disk import replacing
+from rlmba_pipelines.learning.types import UserError
 
 
 class AtomicFile(AbstractVersionedDataset[Any, Any]):
@@ -94,7 +47,10 @@ class AtomicFile(AbstractVersionedDataset[Any, Any]):
         was saved, so that a run which goes on after a kill sees what this one sees."""
         path = Path(self._get_load_path())
         if self._last is None or self._last[0] != path:
-            self._last = path, self.read(path)
+            try:
+                self._last = path, self.read(path)
+            except Exception as error:
+                raise UserError(f"{path} cannot be read ({error}); 'kedro rounds verify' names all damage.") from error
         return self.own(self._last[1])
 
     def own(self, data: Any) -> Any:

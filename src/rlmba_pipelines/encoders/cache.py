@@ -8,15 +8,12 @@ under another name, fsynced and renamed: a killed run keeps all of its finished 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-STALE_SECONDS = 3600
+from rlmba_pipelines.disk import STALE_SECONDS, replacing, sweep
 
 
 class FeatureCache:
@@ -27,7 +24,7 @@ class FeatureCache:
         self._shards: list[np.ndarray] = []
         self._place: dict[bytes, tuple[int, int]] = {}  # key -> (shard, row)
         if self.folder.is_dir():
-            self._sweep()
+            sweep(self.folder, STALE_SECONDS)
             for keys_path in sorted(self.folder.glob("*.keys.npy")):
                 self._open(keys_path)
 
@@ -73,7 +70,6 @@ class FeatureCache:
             raise ValueError(f"features are {rows.shape[1]} wide, those in {self.folder} {self._shards[0].shape[1]}")
         keys = np.frombuffer(bytes.fromhex("".join(sha256s)), dtype=np.uint8).reshape(-1, 32)
         name = hashlib.sha256(keys.tobytes()).hexdigest()[:24]
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._write(f"{name}.rows.npy", np.asarray(rows, dtype=np.float32))
         self._write(f"{name}.keys.npy", keys)
         self._open(self.folder / f"{name}.keys.npy")
@@ -96,25 +92,5 @@ class FeatureCache:
             self._place.setdefault(flat[32 * row : 32 * row + 32], (shard, row))
 
     def _write(self, name: str, array: np.ndarray) -> None:
-        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=self.folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.save(file, array, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, self.folder / name)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def _sweep(self) -> None:
-        """Remove what a killed run left half-written; young files may belong to a run that is still writing."""
-        for path in self.folder.glob(".*.tmp"):
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                path.unlink(missing_ok=True)
+        with replacing(self.folder / name) as temporary:
+            np.save(temporary, array, allow_pickle=False)

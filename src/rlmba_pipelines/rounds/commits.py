@@ -1,7 +1,8 @@
 """What is true: a stage of an experiment exists only when its commit manifest, written last, says so.
 
-A commit names the version and the sha256 of everything the stage wrote. It is ``asked`` once a batch is on its way to
-annotators (from then on the choice stands, whatever happens) and ``done`` once the answers are in.
+A commit names version, place and sha256 of everything the stage wrote, and what the ledger held. It is ``asked`` once
+a batch is on its way to annotators (from then on the choice stands, whatever happens) and ``done`` once the answers
+are in.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlmba_pipelines.datasets.atomic import replacing
+from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.ledger.snapshot import LedgerState
 
 ASKED, DONE = "asked", "done"
 PREPARED = "prepared"
@@ -22,13 +24,20 @@ PREPARED = "prepared"
 
 @dataclass(frozen=True)
 class Commit:
-    """One stage: ``versions`` and ``digests`` (sha256) by dataset name."""
+    """One stage, whole.
+
+    Attributes:
+        versions, digests, files: version, sha256 and place under ``data/`` by dataset name.
+        ledger: what the ledger held; None where there was none yet.
+    """
 
     stage: str
     state: str
     run_id: str
     versions: Mapping[str, str]
     digests: Mapping[str, str]
+    files: Mapping[str, str] = field(default_factory=dict)
+    ledger: LedgerState | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,11 @@ class Experiment:
         return cls(name, project_path / "data" / "03_primary" / name)
 
     @property
+    def data_path(self) -> Path:
+        """The folder of all layers, ``data/``."""
+        return self.folder.parents[1]
+
+    @property
     def lineage_path(self) -> Path:
         return self.folder / "lineage.jsonl"
 
@@ -57,18 +71,49 @@ class Experiment:
     def ledger_path(self) -> Path:
         return self.folder / "ledger.sqlite"
 
+    def place_of(self, path: Path) -> str:
+        """A path as commits name it: under ``data/``, so that a project can be moved."""
+        return str(path.relative_to(self.data_path) if path.is_relative_to(self.data_path) else path)
+
     def commit_path(self, stage: str) -> Path:
         return self.folder / "commits" / f"{stage}.json"
 
     def commit(self, stage: str) -> Commit | None:
-        """The commit of a stage, or None while there is none."""
+        """The commit of a stage, or None while there is none.
+
+        Raises:
+            UserError: there is one, but it is damaged.
+        """
         path = self.commit_path(stage)
-        return Commit(**json.loads(path.read_text())) if path.exists() else None
+        if not path.exists():
+            return None
+        found = read_object(path)
+        try:
+            return Commit(**{**found, "ledger": LedgerState(**found["ledger"]) if found.get("ledger") else None})
+        except TypeError:
+            raise damaged(path, "its entries are not those of a commit") from None
+
+    def commits(self) -> list[Commit]:
+        """All there are, in the order in which stages follow each other.
+
+        Raises:
+            UserError: one is damaged.
+        """
+        return [commit for stage in self.committed_stages() if (commit := self.commit(stage))]
+
+    def committed_stages(self) -> list[str]:
+        """The stages that have a commit, damaged or not, in the order in which they follow each other."""
+        stages = [path.stem for path in self.commit_path("").parent.glob("[!.]*.json")]
+        return sorted(stages, key=lambda stage: (stage != PREPARED, not stage.startswith("round_"), len(stage), stage))
 
     def write_commit(self, commit: Commit) -> None:
         """Make a stage true, in one rename."""
         with replacing(self.commit_path(commit.stage)) as temporary:
             temporary.write_text(json.dumps(asdict(commit), indent=1, sort_keys=True))
+
+    def uncommit(self, stage: str) -> None:
+        """Make a stage untrue, before its files are written anew."""
+        self.commit_path(stage).unlink(missing_ok=True)
 
     def is_done(self, stage: str) -> bool:
         """Whether a stage is committed whole."""
@@ -94,8 +139,7 @@ class Experiment:
         """What was asked for last: ``env`` and ``runtime_params``; just the name where only Kedro itself was asked."""
         if not self.request_path.exists():
             return {"env": None, "runtime_params": {"experiment": self.name}}
-        found: dict[str, Any] = json.loads(self.request_path.read_text())
-        return found
+        return read_object(self.request_path)
 
     def remember_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Keep what the experiment was started with; done with the first commit: a failed start binds nobody."""
@@ -111,7 +155,7 @@ class Experiment:
         """
         if not self.parameters_path.exists():
             return
-        before = _flat(json.loads(self.parameters_path.read_text()))
+        before = _flat(read_object(self.parameters_path))
         now = _flat(parameters)
         changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
         if changed:
@@ -120,6 +164,29 @@ class Experiment:
                 f"Experiment {self.name!r} was started with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; "
                 f"start another one with --experiment NAME, or take the change back."
             )
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a control file or a committed one.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise damaged(path, str(error)) from None
+    if not isinstance(found, dict):
+        raise damaged(path, "it is no JSON object")
+    return found
+
+
+def damaged(path: Path, reason: str) -> UserError:
+    """What a user is told of a file that a stage stands on and that cannot be read."""
+    return UserError(
+        f"{path} is damaged ({reason}); 'kedro rounds verify' names all that is. Bring it back from a copy, or go on "
+        "from the last whole round with 'kedro rounds branch --from-round K --experiment NEW'."
+    )
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

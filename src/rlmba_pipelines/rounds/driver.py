@@ -16,13 +16,15 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroServiceSession
 
 from rlmba_pipelines.config import Parameters, RoundsConfig
-from rlmba_pipelines.datasets.atomic import replacing
+from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.labeling import WaitingForLabels
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment
+from rlmba_pipelines.rounds.branch import branching
+from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, damaged, read_object
 from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.parameters import checked, shaping
+from rlmba_pipelines.rounds.tidy import sweep
 from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, REPORT, START, stage_name
 from rlmba_pipelines.simulation.steps import stopped_because
 from rlmba_pipelines.simulation.tables import spent
@@ -90,7 +92,9 @@ def run_rounds(request: Request, say: Say) -> Outcome:
     current.project_path = request.project_path
     current.experiment_name = str(request.runtime_params.get("experiment", "main"))
     experiment = current.experiment
-    with locked(experiment.folder), quiet():
+    with locked(experiment.folder) as fresh, quiet():
+        if fresh:
+            sweep(experiment)
         run = Runner(request)
         parameters = run.parameters()
         experiment.check_parameters(shaping(parameters))
@@ -140,7 +144,12 @@ def _run_open_rounds(
     request: Request, experiment: Experiment, run: Runner, rounds: int, rules: RoundsConfig, say: Say
 ) -> str | None:
     first = experiment.rounds_done() + 1
-    if request.first is not None and request.first != first:
+    if request.first is not None and request.first < first:
+        raise UserError(
+            f"Round {request.first} of experiment {experiment.name!r} is done, and what came after stands on it; try "
+            f"it another way: {branching(experiment, request.first)}."
+        )
+    if request.first is not None and request.first > first:
         raise UserError(
             f"Round {request.first} cannot run now: experiment {experiment.name!r} continues with round "
             f"{first}; leave --first away, or give --first {first}."
@@ -164,8 +173,8 @@ def stop_reason(experiment: Experiment, rounds: RoundsConfig) -> str | None:
     if done < 1:
         return None
     state = read_json(experiment, stage_name(done), "07_model_output", "round_state_next") or {}
-    labels = pd.read_parquet(committed_path(experiment, stage_name(done), "03_primary", "labels_next.parquet"))
-    setup = json.loads((experiment.folder / "setup.json").read_text())
+    labels = read_table(committed_path(experiment, stage_name(done), "03_primary", "labels_next.parquet"))
+    setup = read_object(experiment.folder / "setup.json")
     return stopped_because(state["accuracies"], spent(labels, setup["n_validation"]), rounds)
 
 
@@ -186,8 +195,19 @@ def read_json(experiment: Experiment, stage: str, layer: str, role: str) -> dict
     """A JSON dataset of a committed stage; None while the stage does not exist."""
     if experiment.commit(stage) is None:
         return None
-    found: dict[str, Any] = json.loads(committed_path(experiment, stage, layer, f"{role}.json").read_text())
-    return found
+    return read_object(committed_path(experiment, stage, layer, f"{role}.json"))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A committed Parquet table.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise damaged(path, str(error)) from None
 
 
 def report_path(experiment: Experiment) -> Path:
@@ -216,12 +236,12 @@ def _measured(experiment: Experiment, stage: str, name: str) -> str:
 def n_training_labels(experiment: Experiment, stage: str) -> int:
     """How many labels the model of a stage was trained on."""
     k = experiment.rounds_done() if stage == FINAL else int(stage.removeprefix("round_")) - 1
-    labels = pd.read_parquet(committed_path(experiment, stage_name(k), "03_primary", "labels_next.parquet"))
+    labels = read_table(committed_path(experiment, stage_name(k), "03_primary", "labels_next.parquet"))
     return int((labels["purpose"] == "training").sum())
 
 
 def _summary(experiment: Experiment, k: int, seconds: float) -> str:
-    bought = len(pd.read_parquet(sheet_path(experiment, stage_name(k), "annotation_batch.parquet")))
+    bought = len(read_table(sheet_path(experiment, stage_name(k), "annotation_batch.parquet")))
     if k == 0:
         return f"{START}: start batch of {bought:,} labels bought, {seconds:.1f} s"
     return f"{_measured(experiment, stage_name(k), stage_name(k))}; {bought:,} more bought, {seconds:.1f} s"

@@ -12,24 +12,30 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rlmba_pipelines.disk import writing
 from rlmba_pipelines.learning.types import UserError
 
 _held: set[Path] = set()
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[bool]:
     """Hold the experiment in ``folder``; a second call within the same process is let through.
+
+    Yields:
+        Whether it was taken now, and not held before by this process.
 
     Raises:
         UserError: another process holds it; the message names the holder.
     """
     path = folder / "LOCK"
     if path in _held:
-        yield
+        yield False
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as stream:
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+")
+    with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -38,16 +44,18 @@ def locked(folder: Path) -> Iterator[None]:
             raise UserError(
                 f"Experiment {folder.name!r} is being run by {holder}; wait for it to end, or use another --experiment."
             ) from None
-        stream.seek(0)
-        stream.truncate()
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        stream.write(
+        holder = (
             f"process {os.getpid()} on {socket.gethostname()} since {started} "
             f"({json.dumps(' '.join(Path(a).name for a in sys.argv[:4]))})"
         )
-        stream.flush()
+        with writing(path):
+            stream.seek(0)
+            stream.truncate()
+            stream.write(holder)
+            stream.flush()
         _held.add(path)
         try:
-            yield
+            yield True
         finally:
             _held.discard(path)

@@ -1,0 +1,139 @@
+"""An old round tried another way: a new experiment that shares everything before it and knows nothing after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rlmba_pipelines.disk import replacing
+from rlmba_pipelines.learning.acquisition import check_options
+from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.ledger.snapshot import copy_ledger
+from rlmba_pipelines.rounds.commits import DONE, PREPARED, Commit, Experiment, damaged, digest_of, read_object
+from rlmba_pipelines.rounds.lock import locked
+from rlmba_pipelines.rounds.unroll import prepare, stage_name
+
+
+def branching(source: Experiment, from_round: int | str) -> str:
+    """The command that tries a round another way."""
+    of = "" if source.name == "main" else f" --of {source.name}"
+    return f"'kedro rounds branch{of} --from-round {from_round} --experiment NEW'"
+
+
+def branch(
+    source: Experiment, name: str, from_round: int, strategy: str | None = None, seed: int | None = None
+) -> Experiment:
+    """Make the experiment ``name``, which continues ``source`` with ``from_round``.
+
+    It gets the commits and the committed files of all stages before that round (hard links where the disk has them:
+    committed files are replaced, never changed), and of the ledger what it held when the round before was committed.
+    All is built under other names; the folder that makes it an experiment gets its own last.
+
+    Args:
+        strategy, seed: what the new experiment does otherwise from ``from_round`` on.
+
+    Raises:
+        UserError: there is such an experiment already, the rounds before are not done or damaged, or ``source`` runs.
+    """
+    target = Experiment.of(source.data_path.parent, name)
+    if target.folder.exists() and any(path.name != "LOCK" for path in target.folder.iterdir()):
+        raise UserError(f"There is an experiment {name!r} already; give --experiment another name.")
+    with locked(source.folder), ExitStack() as open_folders:
+        commits = _before(source, from_round)
+        parameters = _changed(read_object(source.parameters_path), strategy, seed)
+        check_options(parameters["rounds"]["strategy"], parameters["rounds"]["strategy_options"])
+        layers = {Path(place).parts[0] for commit in commits for place in commit.files.values()}
+        control = source.folder.parent.name
+        folders: dict[str, Path] = {}
+        for layer in [control, *sorted(layers - {control})]:  # left in reverse: the control folder last
+            folders[layer] = open_folders.enter_context(replacing(source.data_path / layer / name))
+            folders[layer].mkdir()
+        commits = [_share(source, commit, name, folders) for commit in commits]
+        if seed is not None and from_round > 0:
+            commits[-1] = _reseed(commits[-1], folders, seed)
+        new = Experiment(name, folders[control])
+        held = commits[-1].ledger
+        if held is not None:
+            copy_ledger(source.ledger_path, new.ledger_path, held)
+        request = source.request()
+        runtime_params = _changed({**request["runtime_params"], "experiment": name}, strategy, seed)
+        new.request_path.write_text(json.dumps({**request, "runtime_params": runtime_params}, indent=1))
+        new.parameters_path.write_text(json.dumps(parameters, indent=1, sort_keys=True))
+        new.lineage_path.write_text("".join(_lineage(source, {commit.stage for commit in commits})))
+        for commit in commits:
+            new.write_commit(commit)
+    return target
+
+
+def _before(source: Experiment, from_round: int) -> list[Commit]:
+    stages = [PREPARED, *(stage_name(k) for k in range(from_round))]
+    commits = [commit for stage in stages if (commit := source.commit(stage)) and commit.state == DONE]
+    if len(commits) < len(stages):
+        done = source.rounds_done()
+        hint = f"the last one is --from-round {done + 1}" if done >= 0 else "run it first with 'kedro rounds run'"
+        raise UserError(
+            f"Experiment {source.name!r} cannot be continued from round {from_round}, since not all before it is "
+            f"done; {hint}."
+        )
+    return commits
+
+
+def _changed(parameters: dict[str, Any], strategy: str | None, seed: int | None) -> dict[str, Any]:
+    asked = {key: value for key, value in (("strategy", strategy), ("seed", seed)) if value is not None}
+    return {**parameters, "rounds": {**parameters.get("rounds", {}), **asked}} if asked else parameters
+
+
+def _share(source: Experiment, commit: Commit, name: str, folders: dict[str, Path]) -> Commit:
+    """Bring the files of a commit into ``folders``; gives the commit that names them there."""
+    files = {}
+    for dataset, place in commit.files.items():
+        path, parts = source.data_path / place, Path(place).parts
+        if len(parts) < 3 or parts[1] != source.name:
+            raise UserError(f"{place} lies outside the folders of experiment {source.name!r}; it cannot be branched.")
+        if not path.exists() or digest_of(path) != commit.digests[dataset]:
+            raise damaged(path, f"it is not what {commit.stage} was committed with")
+        _link(path, folders[parts[0]].joinpath(*parts[2:]))
+        files[dataset] = str(Path(parts[0], name, *parts[2:]))
+    return replace(commit, files=files)
+
+
+def _link(path: Path, target: Path) -> None:
+    if path.is_dir():
+        for inner in path.iterdir():
+            _link(inner, target / inner.name)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, target)
+    except OSError:  # a disk without hard links
+        shutil.copy2(path, target)
+
+
+def _reseed(commit: Commit, folders: dict[str, Path], seed: int) -> Commit:
+    """The seed travels in the state that a round hands to the next."""
+    name = f"{commit.stage}.round_state_next"
+    layer, _, *rest = Path(commit.files[name]).parts
+    path = folders[layer].joinpath(*rest)
+    state = {**read_object(path), "seed": seed}
+    path.unlink()  # a link: the old experiment keeps its own
+    path.write_text(json.dumps(state))
+    return replace(commit, digests={**commit.digests, name: digest_of(path)})
+
+
+def _lineage(source: Experiment, stages: set[str]) -> list[str]:
+    """The lines about nodes of ``stages``."""
+    of_preparation = {node.name for node in prepare().nodes}
+    found = []
+    for line in source.lineage_path.read_text().splitlines() if source.lineage_path.exists() else []:
+        try:
+            node = json.loads(line)["node"]
+        except (ValueError, LookupError):  # a line that a power cut tore
+            continue
+        if node in of_preparation or node.split(".")[0] in stages:
+            found.append(line + "\n")
+    return found
