@@ -20,35 +20,14 @@ from rlmba_pipelines.learning.acquisition.registry import register
 from rlmba_pipelines.learning.evidence import margin
 from rlmba_pipelines.learning.selection.batch import blocks, check_finite
 from rlmba_pipelines.learning.selection.clusters import (
-    BLOCK_ROWS,
     at_most,
     in_order_of_rows,
     members_of,
+    rows_at_once,
     squared_distances,
 )
+from rlmba_pipelines.learning.selection.linkage import average_linkage
 from rlmba_pipelines.learning.types import PoolView, Selection
-
-
-def average_linkage(points_RD: np.ndarray, n_clusters: int) -> np.ndarray:
-    """int64[R]: at most ``n_clusters`` clusters by average linkage, numbered by first row.
-
-    >>> average_linkage(np.array([[0.0], [9.0], [1.0], [10.0]]), 2).tolist()
-    [0, 1, 0, 1]
-    """
-    n_rows = len(points_RD)
-    if n_rows == 1:
-        return np.zeros(1, dtype=np.int64)
-    points_RD = points_RD - points_RD.mean(axis=0, dtype=np.float64)
-    pairs = np.empty(n_rows * (n_rows - 1) // 2)  # distances of row 0 to 1, 2, …, then of row 1 to 2, 3, …
-    end = 0
-    for part in blocks(n_rows, BLOCK_ROWS):
-        distance_BR = np.sqrt(squared_distances(points_RD[part], points_RD))
-        for row in range(part.start, part.stop):
-            start, end = end, end + n_rows - row - 1
-            pairs[start:end] = distance_BR[row - part.start, row + 1 :]
-    from scipy.cluster.hierarchy import fcluster, linkage  # slow to import, and needed by few
-
-    return in_order_of_rows(fcluster(linkage(pairs, "average"), n_clusters, "maxclust"))
 
 
 def round_robin(cluster_R: np.ndarray, n_picks: int, rng: np.random.Generator) -> list[int]:
@@ -83,7 +62,7 @@ def round_robin(cluster_R: np.ndarray, n_picks: int, rng: np.random.Generator) -
     options_from={
         "candidates_per_pick": "Citovsky et al. 2021: k_m is 10 times the batch",
         "average_cluster_size": "Citovsky et al. 2021: at least 10 on their largest data",
-        "max_rows": "chosen: distances take 130 MB at most",
+        "max_rows": "chosen: their distances take 32 MB",
     },
 )
 def cluster_margin(
@@ -124,7 +103,8 @@ def nearest_clustered(embedding_ND: np.ndarray, rows: np.ndarray, clustered: np.
     """Position in ``clustered`` of the row nearest to each of ``rows``; a clustered row is its own nearest."""
     position = np.minimum(np.searchsorted(clustered, rows), len(clustered) - 1)
     others = np.flatnonzero(clustered[position] != rows)
-    for part in blocks(len(others), BLOCK_ROWS):
-        squared_BR = squared_distances(embedding_ND[rows[others[part]]], embedding_ND[clustered])
+    clustered_RD = embedding_ND[clustered].astype(np.float64)
+    for part in blocks(len(others), rows_at_once(len(clustered))):
+        squared_BR = squared_distances(embedding_ND[rows[others[part]]], clustered_RD)
         position[others[part]] = squared_BR.argmin(axis=1)
     return position
