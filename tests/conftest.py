@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import shutil
 from collections.abc import Callable, Sequence
@@ -94,6 +95,13 @@ class Project:
             "fusion: {epochs: 4, min_steps: 20}\n"
         )
         self.metadata = bootstrap_project(path)
+
+    def copied_to(self, path: Path) -> Project:
+        """The same project with all its data at another place; what happens there changes nothing here."""
+        shutil.copytree(self.path, path)
+        copied = copy.copy(self)
+        copied.path, copied.metadata = path, bootstrap_project(path)
+        return copied
 
     def __call__(self, *arguments: str) -> Result:
         """``kedro …`` in this project, as a user types it."""

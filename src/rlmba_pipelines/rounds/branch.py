@@ -45,7 +45,7 @@ def branch(
         raise UserError(f"There is an experiment {name!r} already; give --experiment another name.")
     with locked(source.folder), ExitStack() as open_folders:
         commits = _before(source, from_round)
-        parameters = _changed(read_object(source.parameters_path), strategy, seed)
+        parameters = _changed({**read_object(source.parameters_path), "experiment": name}, strategy, seed)
         check_options(parameters["rounds"]["strategy"], parameters["rounds"]["strategy_options"])
         layers = {Path(place).parts[0] for commit in commits for place in commit.files.values()}
         control = source.folder.parent.name
