@@ -85,7 +85,7 @@ def cluster_margin(
     smallest = np.sort(pool[np.argsort(-utility_N[pool], kind="stable")[:n_smallest]])
 
     clustered = at_most(pool, max_rows, rng)
-    cluster_R = average_linkage(embedding_ND[clustered], int(np.ceil(len(clustered) / average_cluster_size)))
+    cluster_R = average_linkage(embedding_ND, int(np.ceil(len(clustered) / average_cluster_size)), clustered)
     cluster_S = cluster_R[nearest_clustered(embedding_ND, smallest, clustered)]
     own_S = in_order_of_rows(cluster_S)
     picks = round_robin(own_S, n_picks, rng)

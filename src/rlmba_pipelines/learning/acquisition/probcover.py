@@ -50,7 +50,7 @@ def largest_pure_radius(enemy_distance_R: np.ndarray, purity: float) -> float:
         "purity": "Yehuda et al. 2022: 0.95",
         "delta": "measured by purity; in the unit of features at length 1 a modality",
         "n_classes": "the classes bought so far",
-        "max_rows": "chosen: seconds, and 50 MB of edges",
+        "max_rows": "chosen: seconds, and 25 MB of edges",
     },
 )
 def probcover(
@@ -70,12 +70,11 @@ def probcover(
     rows_ND = raw_rows(view)
     n_picks = min(query_size, len(view.candidate_rows))
     pool = at_most(view.candidate_rows, max(max_rows, n_picks), rng)
-    points_RD = rows_ND[pool]
     if n_classes is None:
         n_seen = len(np.unique(view.y[view.labeled_rows]))
         n_classes = n_seen if n_seen >= 2 else max(2, query_size)
-    graph = BallGraph(points_RD)
-    pseudo_label_R = kmeans(points_RD, n_classes, rng).cluster_N
+    pseudo_label_R = kmeans(rows_ND, n_classes, rng, rows=pool).cluster_N
+    graph = BallGraph(rows_ND, pool)
     if delta is None:
         delta = largest_pure_radius(graph.enemy_distances(pseudo_label_R), purity)
     delta = min(delta, graph.beyond_all)

@@ -1,24 +1,34 @@
 """Balls of one radius around samples: which sample lies in whose ball, one bit a pair.
 
 Concept  the graph of ProbCover: x and y are neighbors where ‖x − y‖ < δ, and every x is its own.
-Chosen   squared distances are float32 products around the mean, block by block; half of them is computed and the other
-         mirrored, so the graph is symmetric. What float32 cannot tell from δ is not below δ. A row of the graph takes
-         n / 8 bytes, whatever the radius.
+Chosen   squared distances are float32 products around the mean, block by block, of rows that are read when they are
+         needed. Half of the graph is kept, as it is symmetric: n² / 16 bytes, whatever the radius. What float32 cannot
+         tell from δ is not below δ.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from rlmba_pipelines.learning.selection.batch import blocks
+from rlmba_pipelines.learning.selection.clusters import all_rows
 from rlmba_pipelines.learning.selection.kernels import Embedding
 
-BLOCK_ROWS = 1024  # a multiple of 8, so that blocks end on whole bytes
+BLOCK_ROWS = 1024  # a multiple of 8, so that blocks begin on whole bytes
+PARTS_KEPT = 4  # blocks of rows that stay in memory while all later ones are read
+COUNTED_ROWS = 256  # whose bits are counted at once
 ROUNDING = 2e-6  # of the largest squared norm: what float32 squared distances may be off by
+BITS_OF_BYTE = np.array([byte.bit_count() for byte in range(256)], dtype=np.uint8)
 
 
 class BallGraph:
-    """The rows of ``points_RD`` (float[R, D], finite, at least one) and, once connected, their balls.
+    """``rows`` of ``points_ND`` and, once connected, their balls.
+
+    Args:
+        points_ND: float[N, D], finite; an array, or rows that are made when they are asked for.
+        rows: int64[R], at least one; None: all of an array.
 
     >>> graph = BallGraph(np.array([[0.0], [1.0], [1.5], [9.0]]))
     >>> graph.enemy_distances(np.array([0, 0, 1, 1])).tolist()
@@ -28,11 +38,13 @@ class BallGraph:
     ([2, 3, 2, 0], [True, True, False, False])
     """
 
-    def __init__(self, points_RD: np.ndarray) -> None:
-        self._mean_D = points_RD.mean(axis=0, dtype=np.float64)
-        self._points_RD = self._centered(points_RD)
-        self._half_R = np.square(self._points_RD).sum(axis=1) / 2
-        self._bits_RB = np.empty((0, 0), dtype=np.uint8)
+    def __init__(self, points_ND: Embedding, rows: np.ndarray | None = None) -> None:
+        self._points_ND, self._rows = points_ND, all_rows(points_ND) if rows is None else rows
+        self._parts = list(blocks(len(self._rows), BLOCK_ROWS))
+        sums = [points_ND[self._rows[part]].sum(axis=0, dtype=np.float64) for part in self._parts]
+        self._mean_D = np.sum(sums, axis=0) / len(self._rows)
+        self._half_R = np.concatenate([_half_norms(self._read(part)) for part in self._parts])
+        self._halves: list[np.ndarray] = []  # of every part its rows' bits, from its own first row on
         self._threshold = 0.0
 
     @property
@@ -43,8 +55,7 @@ class BallGraph:
     def enemy_distances(self, label_R: np.ndarray) -> np.ndarray:
         """float64[R]: distance of every row to its nearest row of another label; infinite where there is none."""
         nearest_R = np.full(len(label_R), np.inf, dtype=np.float32)
-        for rows, others in self._upper_blocks():
-            squared_AB = self._squared(rows, others)
+        for rows, others, squared_AB in self._upper_blocks():
             squared_AB[label_R[rows][:, None] == label_R[others]] = np.inf
             np.minimum(nearest_R[rows], squared_AB.min(axis=1), out=nearest_R[rows])
             np.minimum(nearest_R[others], squared_AB.min(axis=0), out=nearest_R[others])
@@ -52,51 +63,77 @@ class BallGraph:
 
     def connect(self, radius: float) -> None:
         """Make neighbors of all pairs nearer than ``radius``."""
-        n_rows = len(self._points_RD)
         self._threshold = radius**2 - ROUNDING * 2 * float(self._half_R.max())
-        self._bits_RB = np.zeros((n_rows, -(-n_rows // 8)), dtype=np.uint8)
-        for rows, others in self._upper_blocks():
-            near_AB = self._squared(rows, others) < self._threshold
+        n_rows = len(self._rows)
+        self._halves = [
+            np.zeros((part.stop - part.start, -(-(n_rows - part.start) // 8)), dtype=np.uint8) for part in self._parts
+        ]
+        for rows, others, squared_AB in self._upper_blocks():
+            near_AB = squared_AB < self._threshold
             if rows == others:
                 near_AB |= near_AB.T  # a product need not be symmetric in its last bit
                 np.fill_diagonal(near_AB, True)
-            self._bits_RB[rows, _bytes_of(others)] = np.packbits(near_AB, axis=1)
-            self._bits_RB[others, _bytes_of(rows)] = np.packbits(near_AB.T, axis=1)
+            columns = slice((others.start - rows.start) // 8, -(-(others.stop - rows.start) // 8))
+            self._halves[rows.start // BLOCK_ROWS][:, columns] = np.packbits(near_AB, axis=1)
 
     def ball(self, row: int) -> np.ndarray:
         """bool[R]: the rows in the ball around ``row``."""
-        return np.unpackbits(self._bits_RB[row], count=len(self._bits_RB)).astype(bool)
+        inside_R = np.zeros(len(self._rows), dtype=bool)
+        for part, half in zip(self._parts, self._halves, strict=True):
+            if row >= part.stop:
+                byte, bit = divmod(row - part.start, 8)
+                inside_R[part] = half[:, byte] & (128 >> bit)
+            elif row >= part.start:
+                inside_R[part.start :] = np.unpackbits(half[row - part.start], count=len(inside_R) - part.start)
+        return inside_R
 
     def degrees(self, counted_R: np.ndarray) -> np.ndarray:
         """int64[R]: how many of the ``counted_R`` rows each ball holds."""
-        degree_R = np.zeros(len(self._bits_RB), dtype=np.int64)
-        counted = np.flatnonzero(counted_R)
-        for part in blocks(len(counted), 255):  # as many as a byte can count
-            in_ball = np.unpackbits(self._bits_RB[counted[part]], axis=1, count=len(degree_R))
-            degree_R += in_ball.sum(axis=0, dtype=np.uint8)
+        degree_R = np.zeros(len(self._rows), dtype=np.int64)
+        for part, half in zip(self._parts, self._halves, strict=True):
+            counted = np.packbits(counted_R[part.start :])
+            with_any = np.flatnonzero(counted)
+            for few in blocks(len(half), COUNTED_ROWS):  # rows of the part count those from its first row on
+                among = half[few][:, with_any] & counted[with_any]
+                degree_R[part][few] += BITS_OF_BYTE[among].sum(axis=1, dtype=np.int64)
+            own = np.flatnonzero(counted_R[part])  # rows after the part count those in it
+            for few in blocks(len(own), 255):  # as many as a byte can count
+                in_ball = np.unpackbits(half[own[few]], axis=1, count=len(degree_R) - part.start)
+                degree_R[part.stop :] += in_ball[:, part.stop - part.start :].sum(axis=0, dtype=np.uint8)
         return degree_R
 
     def covered_by(self, points_ND: Embedding, centers: np.ndarray) -> np.ndarray:
         """bool[R]: rows in the ball of any of ``points_ND[centers]``, which need not be in the graph."""
-        covered_R = np.zeros(len(self._points_RD), dtype=bool)
+        covered_R = np.zeros(len(self._rows), dtype=bool)
         for part in blocks(len(centers), BLOCK_ROWS):
             centers_BD = self._centered(points_ND[centers[part]])
-            half_B = np.square(centers_BD).sum(axis=1) / 2
-            for rows in blocks(len(covered_R), BLOCK_ROWS):
-                near_AB = _squared(self._points_RD[rows], self._half_R[rows], centers_BD, half_B) < self._threshold
+            half_B = _half_norms(centers_BD)
+            for rows in self._parts:
+                points_AD = self._read(rows)
+                near_AB = _squared(points_AD, self._half_R[rows], centers_BD, half_B) < self._threshold
                 covered_R[rows] |= near_AB.any(axis=1)
         return covered_R
 
-    def _centered(self, points_RD: np.ndarray) -> np.ndarray:
-        return (points_RD - self._mean_D).astype(np.float32)
+    def _read(self, part: slice) -> np.ndarray:
+        return self._centered(self._points_ND[self._rows[part]])
 
-    def _upper_blocks(self) -> list[tuple[slice, slice]]:
-        parts = list(blocks(len(self._points_RD), BLOCK_ROWS))
-        return [(rows, others) for i, rows in enumerate(parts) for others in parts[i:]]
+    def _centered(self, points_BD: np.ndarray) -> np.ndarray:
+        return (points_BD - self._mean_D).astype(np.float32)
 
-    def _squared(self, rows: slice, others: slice) -> np.ndarray:
-        points_RD, half_R = self._points_RD, self._half_R
-        return _squared(points_RD[rows], half_R[rows], points_RD[others], half_R[others])
+    def _upper_blocks(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """Every two parts once, and the squared distances between their rows, the reader's to overwrite."""
+        for first in range(0, len(self._parts), PARTS_KEPT):
+            kept = {part.start: self._read(part) for part in self._parts[first : first + PARTS_KEPT]}
+            for others in self._parts[first:]:
+                others_BD = kept[others.start] if others.start in kept else self._read(others)
+                for part in self._parts[first : first + PARTS_KEPT]:
+                    if part.start <= others.start:
+                        points_AD = kept[part.start]
+                        yield part, others, _squared(points_AD, self._half_R[part], others_BD, self._half_R[others])
+
+
+def _half_norms(points_BD: np.ndarray) -> np.ndarray:
+    return np.square(points_BD).sum(axis=1) / 2
 
 
 def _squared(left_AD: np.ndarray, half_A: np.ndarray, right_BD: np.ndarray, half_B: np.ndarray) -> np.ndarray:
@@ -106,7 +143,3 @@ def _squared(left_AD: np.ndarray, half_A: np.ndarray, right_BD: np.ndarray, half
     squared_AB -= half_B
     squared_AB *= -2
     return squared_AB
-
-
-def _bytes_of(rows: slice) -> slice:
-    return slice(rows.start // 8, -(-rows.stop // 8))

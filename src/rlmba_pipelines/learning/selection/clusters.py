@@ -57,7 +57,7 @@ def kmeans(
     >>> kmeans(np.array([[5.0], [0.0], [5.1], [0.2]]), 2, np.random.default_rng(0)).cluster_N.tolist()
     [0, 1, 0, 1]
     """
-    rows = _all_rows(points_ND) if rows is None else rows
+    rows = all_rows(points_ND) if rows is None else rows
     seed = int(rng.integers(2**31 - 1))
     learned = at_most(np.arange(len(rows)), LEARNED_ROWS, rng)
     label_R, center_KD = _learn(read_rows(points_ND, rows[learned]), min(n_clusters, len(learned)), seed, steps)
@@ -99,7 +99,8 @@ def read_rows(points_ND: Embedding, rows: np.ndarray) -> np.ndarray:
     return points_RD
 
 
-def _all_rows(points_ND: Embedding) -> np.ndarray:
+def all_rows(points_ND: Embedding) -> np.ndarray:
+    """int64[N]: every row of an array."""
     assert isinstance(points_ND, np.ndarray), "rows that are made when asked for have no end: say which"
     return np.arange(len(points_ND))
 
@@ -154,7 +155,7 @@ def means_of(points_ND: Embedding, rows: np.ndarray, cluster_N: np.ndarray) -> n
 
 def squared_to_center(points_ND: Embedding, clusters: Clusters, rows: np.ndarray | None = None) -> np.ndarray:
     """float64[R]: squared distance of every one of ``rows`` (all of an array) to the mean of its own cluster."""
-    rows = _all_rows(points_ND) if rows is None else rows
+    rows = all_rows(points_ND) if rows is None else rows
     squared_R = np.empty(len(rows))
     for part in blocks(len(rows), BLOCK_ROWS):
         away_BD = points_ND[rows[part]] - clusters.center_KD[clusters.cluster_N[part]]

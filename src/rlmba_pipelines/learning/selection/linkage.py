@@ -11,22 +11,29 @@ from __future__ import annotations
 import numpy as np
 
 from rlmba_pipelines.learning.selection.batch import blocks
-from rlmba_pipelines.learning.selection.clusters import in_order_of_rows, rows_at_once, squared_distances
+from rlmba_pipelines.learning.selection.clusters import in_order_of_rows, squared_distances
+
+BLOCK_ROWS = 512
 
 
-def average_linkage(points_RD: np.ndarray, n_clusters: int) -> np.ndarray:
+def average_linkage(points_ND: np.ndarray, n_clusters: int, rows: np.ndarray | None = None) -> np.ndarray:
     """int64[R]: at most ``n_clusters`` clusters by average linkage, numbered by first row.
 
     Merges as near as the last one that is needed are all made.
 
+    Args:
+        points_ND: float[N, D], finite.
+        rows: int64[R], those that are clustered; None: all.
+
     >>> average_linkage(np.array([[0.0], [9.0], [1.0], [10.0]]), 2).tolist()
     [0, 1, 0, 1]
     """
-    n_rows = len(points_RD)
+    rows = np.arange(len(points_ND)) if rows is None else rows
+    n_rows = len(rows)
     n_merges = n_rows - n_clusters
     if n_merges < 1:
         return np.arange(n_rows)
-    gone, into, height = _merges(Pairs(points_RD))
+    gone, into, height = _merges(Pairs(points_ND, rows))
     made = height <= np.partition(height, n_merges - 1)[n_merges - 1]
     root_R = np.arange(n_rows)
     root_R[gone[made]] = into[made]
@@ -38,23 +45,28 @@ def average_linkage(points_RD: np.ndarray, n_clusters: int) -> np.ndarray:
 class Pairs:
     """float32 distances of n rows to each other, each once: of row 0 to 1, 2, …, then of row 1 to 2, 3, …
 
-    >>> pairs = Pairs(np.array([[0.0], [1.0], [3.0]]))
+    >>> pairs = Pairs(np.array([[0.0], [1.0], [3.0]]), np.arange(3))
     >>> pairs.of(1).tolist()
     [1.0, inf, 2.0]
     >>> pairs.write(1, np.array([5.0, 0.0, 7.0])); pairs.of(2).tolist()
     [3.0, 7.0, inf]
     """
 
-    def __init__(self, points_RD: np.ndarray) -> None:
-        n = self.n_rows = len(points_RD)
-        points_RD = points_RD - points_RD.mean(axis=0, dtype=np.float64)
+    def __init__(self, points_ND: np.ndarray, rows: np.ndarray) -> None:
+        n = self.n_rows = len(rows)
+        parts = list(blocks(n, BLOCK_ROWS))
+        mean_D = np.sum([points_ND[rows[part]].sum(axis=0, dtype=np.float64) for part in parts], axis=0) / n
         row = np.arange(n)
         self._before = row * n - row * (row + 1) // 2 - row - 1  # pair (i, j), i < j, is at before[i] + j
         self._values = np.empty(n * (n - 1) // 2, dtype=np.float32)
-        for part in blocks(n, rows_at_once(n)):
-            apart = np.sqrt(squared_distances(points_RD[part], points_RD[part.start :]))
-            for i in range(part.start, part.stop):
-                self._values[self._after(i)] = apart[i - part.start, i + 1 - part.start :]
+        for at, part in enumerate(parts):
+            centered_BD = points_ND[rows[part]] - mean_D
+            for others in parts[at:]:
+                apart = np.sqrt(squared_distances(centered_BD, points_ND[rows[others]] - mean_D))
+                for i in range(part.start, part.stop):
+                    first = max(i + 1, others.start)
+                    here = slice(self._before[i] + first, self._before[i] + others.stop)
+                    self._values[here] = apart[i - part.start, first - others.start :]
 
     def _after(self, i: int) -> slice:
         return slice(self._before[i] + i + 1, self._before[i] + self.n_rows)
