@@ -18,7 +18,6 @@ from rlmba_pipelines.learning.selection.kernels import Embedding
 
 BLOCK_ROWS = 1024  # a multiple of 8, so that blocks begin on whole bytes
 PARTS_KEPT = 4  # blocks of rows that stay in memory while all later ones are read
-COUNTED_ROWS = 256  # whose bits are counted at once
 ROUNDING = 2e-6  # of the largest squared norm: what float32 squared distances may be off by
 BITS_OF_BYTE = np.array([byte.bit_count() for byte in range(256)], dtype=np.uint8)
 
@@ -44,7 +43,7 @@ class BallGraph:
         sums = [points_ND[self._rows[part]].sum(axis=0, dtype=np.float64) for part in self._parts]
         self._mean_D = np.sum(sums, axis=0) / len(self._rows)
         self._half_R = np.concatenate([_half_norms(self._read(part)) for part in self._parts])
-        self._halves: list[np.ndarray] = []  # of every part its rows' bits, from its own first row on
+        self._halves: list[np.ndarray] = []  # of every part [bytes of eight rows from its first on, its rows]
         self._threshold = 0.0
 
     @property
@@ -66,15 +65,15 @@ class BallGraph:
         self._threshold = radius**2 - ROUNDING * 2 * float(self._half_R.max())
         n_rows = len(self._rows)
         self._halves = [
-            np.zeros((part.stop - part.start, -(-(n_rows - part.start) // 8)), dtype=np.uint8) for part in self._parts
+            np.zeros((-(-(n_rows - part.start) // 8), part.stop - part.start), dtype=np.uint8) for part in self._parts
         ]
         for rows, others, squared_AB in self._upper_blocks():
             near_AB = squared_AB < self._threshold
             if rows == others:
                 near_AB |= near_AB.T  # a product need not be symmetric in its last bit
                 np.fill_diagonal(near_AB, True)
-            columns = slice((others.start - rows.start) // 8, -(-(others.stop - rows.start) // 8))
-            self._halves[rows.start // BLOCK_ROWS][:, columns] = np.packbits(near_AB, axis=1)
+            at = slice((others.start - rows.start) // 8, -(-(others.stop - rows.start) // 8))
+            self._halves[rows.start // BLOCK_ROWS][at] = np.packbits(near_AB, axis=1).T
 
     def ball(self, row: int) -> np.ndarray:
         """bool[R]: the rows in the ball around ``row``."""
@@ -82,9 +81,9 @@ class BallGraph:
         for part, half in zip(self._parts, self._halves, strict=True):
             if row >= part.stop:
                 byte, bit = divmod(row - part.start, 8)
-                inside_R[part] = half[:, byte] & (128 >> bit)
+                inside_R[part] = half[byte] & (128 >> bit)
             elif row >= part.start:
-                inside_R[part.start :] = np.unpackbits(half[row - part.start], count=len(inside_R) - part.start)
+                inside_R[part.start :] = np.unpackbits(half[:, row - part.start], count=len(inside_R) - part.start)
         return inside_R
 
     def degrees(self, counted_R: np.ndarray) -> np.ndarray:
@@ -92,14 +91,13 @@ class BallGraph:
         degree_R = np.zeros(len(self._rows), dtype=np.int64)
         for part, half in zip(self._parts, self._halves, strict=True):
             counted = np.packbits(counted_R[part.start :])
-            with_any = np.flatnonzero(counted)
-            for few in blocks(len(half), COUNTED_ROWS):  # rows of the part count those from its first row on
-                among = half[few][:, with_any] & counted[with_any]
-                degree_R[part][few] += BITS_OF_BYTE[among].sum(axis=1, dtype=np.int64)
+            with_any = np.flatnonzero(counted)  # rows of the part count all from its first row on
+            degree_R[part] += BITS_OF_BYTE[half[with_any] & counted[with_any, None]].sum(axis=0, dtype=np.int64)
             own = np.flatnonzero(counted_R[part])  # rows after the part count those in it
             for few in blocks(len(own), 255):  # as many as a byte can count
-                in_ball = np.unpackbits(half[own[few]], axis=1, count=len(degree_R) - part.start)
-                degree_R[part.stop :] += in_ball[:, part.stop - part.start :].sum(axis=0, dtype=np.uint8)
+                bits_BR = np.unpackbits(np.ascontiguousarray(half[:, own[few]].T), axis=1)
+                bits_BR = bits_BR[:, part.stop - part.start : len(degree_R) - part.start]
+                degree_R[part.stop :] += bits_BR.sum(axis=0, dtype=np.uint8)
         return degree_R
 
     def covered_by(self, points_ND: Embedding, centers: np.ndarray) -> np.ndarray:
