@@ -234,7 +234,7 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
             f"next: round {opened.round_idx} waits for labels ({opened.progress()}); "
             f"fill in {_short(opened.csv)}, then 'kedro rounds import FILE{flag}'."
         )
-    elif reason := stop_reason(found, asked_for(found).rounds):
+    elif reason := stop_reason(found, asked_for(found).rounds, asked_for(found).labeling):
         click.echo(f"stopped: {reason}")
     else:
         click.echo(f"next: round {done + 1} ('kedro rounds run --rounds {done + 1}{flag}' or more)")

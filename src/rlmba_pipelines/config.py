@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Price = Annotated[float, Field(ge=0)]
 GRID_PIXELS, GRID_BANDS = 32, 40  # what encoders that are trained along see: image side, bands of a log-mel spectrum
 
 
@@ -165,6 +166,7 @@ class RoundsConfig(_Block):
     query_size: int | None = Field(None, ge=1)  # labels bought each round; empty: 5 % of the pool, 10 to 200
     budget: int | None = Field(None, ge=1)  # labels over the whole run, validation included
     max_cost: float | None = Field(None, gt=0)  # money over the whole run, in the unit of the samples' cost
+    gain_per_cost: bool = True  # utility counts per unit of price where prices differ
     target_accuracy: float | None = Field(None, gt=0, le=1)
     plateau: Plateau | None = None
     annotator: Literal["auto", "simulated", "files"] = "auto"
@@ -180,8 +182,7 @@ class LabelingConfig(_Block):
     annotators: int = Field(1, ge=1)  # answers wanted of each sample, of different people
     agreement: Literal["majority", "dawid_skene"] = "majority"
     min_agreement: float = Field(0.5, ge=0, lt=1)  # a label needs more of the votes (posterior) or an adjudicator
-    prices: dict[str, float] = {}  # modality -> what a sample that has it adds, where the manifest gives no cost
-    gain_per_cost: bool = True  # divide utility by price where prices differ
+    prices: dict[Literal["image", "text", "audio", "video"], Price] = {}  # added by a modality where no cost is given
 
 
 class ReportConfig(_Block):

@@ -6,6 +6,8 @@ Chosen   the adjudicator's answer settles everything; what is not settled waits 
 
 from __future__ import annotations
 
+import warnings
+
 import pandas as pd
 
 from rlmba_pipelines.config import LabelingConfig
@@ -68,7 +70,9 @@ def _support(votes: pd.DataFrame, rule: str) -> dict[str, tuple[str, float]]:
         from crowdkit.aggregation import DawidSkene  # slow to import, and seldom wanted
 
         named = votes.rename(columns={"sample_id": "task", "annotator": "worker"})[["task", "worker", "label"]]
-        shares = DawidSkene(n_iter=100).fit_predict_proba(named.sort_values(["task", "worker"]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pandas, about words that crowd-kit still uses
+            shares = DawidSkene(n_iter=100).fit_predict_proba(named.sort_values(["task", "worker"]))
         shares = shares[sorted(shares.columns)]
     else:
         shares = pd.crosstab(votes["sample_id"], votes["label"], normalize="index")

@@ -15,7 +15,7 @@ import pandas as pd
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroServiceSession
 
-from rlmba_pipelines.config import Parameters, RoundsConfig
+from rlmba_pipelines.config import LabelingConfig, Parameters, RoundsConfig
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.labeling import WaitingForLabels
 from rlmba_pipelines.learning.types import UserError
@@ -26,8 +26,8 @@ from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.parameters import checked, shaping
 from rlmba_pipelines.rounds.tidy import sweep
 from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, REPORT, START, stage_name
-from rlmba_pipelines.simulation.steps import stopped_because
-from rlmba_pipelines.simulation.tables import spent
+from rlmba_pipelines.simulation.steps import nothing_to_buy, stopped_because
+from rlmba_pipelines.simulation.tables import pool_prices, spent
 
 Say = Callable[[str], None]
 RUN_STATUS = "pipeline-run-hook"
@@ -104,7 +104,7 @@ def run_rounds(request: Request, say: Say) -> Outcome:
             say("reading and encoding the samples …")
             run(*PREPARATION, rounds=rounds)
         try:
-            stopped = _run_open_rounds(request, experiment, run, rounds, parameters.rounds, say)
+            stopped = _run_open_rounds(request, experiment, run, rounds, parameters, say)
         except WaitingForLabels as waiting:
             return Outcome(experiment, None, waiting, None)
         done = experiment.rounds_done()
@@ -141,7 +141,7 @@ def remember_request(experiment: Experiment, request: Request) -> None:
 
 
 def _run_open_rounds(
-    request: Request, experiment: Experiment, run: Runner, rounds: int, rules: RoundsConfig, say: Say
+    request: Request, experiment: Experiment, run: Runner, rounds: int, parameters: Parameters, say: Say
 ) -> str | None:
     first = experiment.rounds_done() + 1
     if request.first is not None and request.first < first:
@@ -155,7 +155,7 @@ def _run_open_rounds(
             f"{first}; leave --first away, or give --first {first}."
         )
     for k in range(first, rounds + 1):
-        reason = stop_reason(experiment, rules)
+        reason = stop_reason(experiment, parameters.rounds, parameters.labeling)
         if reason:
             say(f"stopped before round {k}: {reason}")
             return reason
@@ -164,10 +164,10 @@ def _run_open_rounds(
         waiting = commit is not None and commit.state == ASKED
         run(stage, rounds=rounds, nodes=[f"{stage}.buy_labels", f"{stage}.close_round"] if waiting else None)
         say(_summary(experiment, k, time.perf_counter() - started))
-    return stop_reason(experiment, rules)
+    return stop_reason(experiment, parameters.rounds, parameters.labeling)
 
 
-def stop_reason(experiment: Experiment, rounds: RoundsConfig) -> str | None:
+def stop_reason(experiment: Experiment, rounds: RoundsConfig, labeling: LabelingConfig) -> str | None:
     """Why nothing more is to be bought after the last committed round under these rules; None while the run goes on."""
     done = experiment.rounds_done()
     if done < 1:
@@ -175,7 +175,10 @@ def stop_reason(experiment: Experiment, rounds: RoundsConfig) -> str | None:
     state = read_json(experiment, stage_name(done), "07_model_output", "round_state_next") or {}
     labels = read_table(committed_path(experiment, stage_name(done), "03_primary", "labels_next.parquet"))
     setup = read_object(experiment.folder / "setup.json")
-    return stopped_because(state["accuracies"], spent(labels, setup["n_validation"]), rounds)
+    prices = pool_prices(read_table(experiment.folder / "samples.parquet"), labeling.annotators)
+    return nothing_to_buy(prices, labels, rounds) or stopped_because(
+        state["accuracies"], spent(labels, setup["n_validation"]), rounds
+    )
 
 
 def committed_path(experiment: Experiment, stage: str, layer: str, file: str) -> Path:

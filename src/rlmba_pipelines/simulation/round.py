@@ -26,6 +26,7 @@ from rlmba_pipelines.simulation.tables import (
     empty_labels,
     known_classes,
     pool_ids,
+    pool_prices,
     spent,
 )
 
@@ -54,6 +55,10 @@ class Task:
     @property
     def pool_ids(self) -> np.ndarray:
         return pool_ids(self.samples)
+
+    @property
+    def prices(self) -> pd.Series:
+        return pool_prices(self.samples, self.parameters.labeling.annotators)
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def start_round(task: Task, answer: Answer) -> RoundResult:
     p = task.parameters
     state = steps.first_state(task.features.modalities, p.rounds.seed, p.policy)
     batch = steps.choose_start(
-        task.features, task.pool_ids, len(task.validation), task.given, task.classes, state, p.rounds
+        task.features, task.pool_ids, len(task.validation), task.given, task.classes, state, p.rounds, task.prices
     )
     labels_next = add_answers(task.given, annotation_batch(batch, task.samples, None, ()), answer)
     return RoundResult(None, {}, {}, batch, task.given, labels_next, steps.next_state(state, batch))
@@ -196,6 +201,8 @@ def simulate(
         )
         labels = start
     for _ in range(p.rounds.rounds):
+        if steps.nothing_to_buy(task.prices, labels, p.rounds):
+            break
         result = run_round(state, task, labels, answer, baselines=baselines)
         yield result
         state, labels = result.state, result.labels_next
@@ -236,6 +243,7 @@ def _choose(opened: Opened, task: Task, adapted: RoundState, rounds: RoundsConfi
         adapted,
         rounds,
         task.parameters.balance,
+        task.prices,
     )
 
 

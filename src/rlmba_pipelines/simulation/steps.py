@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,15 @@ from rlmba_pipelines.simulation.tables import (
     spent,
     spoiled_ids,
 )
+
+MONEY_ROUNDING = 1e-9  # sums of prices are not exact
+
+
+class Money(NamedTuple):
+    """What is left of ``rounds.max_cost``, and what a label costs, by sample id."""
+
+    left: float
+    prices: pd.Series
 
 
 def first_state(modalities: Sequence[str], seed: int, policy: PolicyConfig) -> RoundState:
@@ -154,15 +164,21 @@ def choose_start(
     classes: tuple[str, ...],
     state: RoundState,
     rounds: RoundsConfig,
+    prices: pd.Series | None = None,
 ) -> pd.DataFrame:
-    """The batch of round 0, which every strategy with the same seed shares: no model yet, so it covers the pool."""
+    """The batch of round 0, which every strategy with the same seed shares: no model yet, so it covers the pool.
+
+    Args:
+        prices: what a label costs, by sample id; None: all cost the same.
+    """
     view = view_of(features, pool_ids, given, known_classes(classes, given), state)
     whole = batch_size(rounds.start_size or rounds.query_size, len(pool_ids))
     share = _slice_share(n_validation, state, rounds)
     if len(given) >= whole:  # enough to train on is there; what is missing is a fair sample to measure on
         whole, share = len(given) + round(whole * share), 1.0
     size = affordable(whole - len(given), spent(given, n_validation), rounds)
-    return _choose(view, rounds.start_strategy, {}, size, state, share, rounds.threads)
+    view, left = priced(view, prices, given, rounds)
+    return _choose(view, rounds.start_strategy, {}, size, state, share, rounds.threads, left)
 
 
 def choose_batch(
@@ -176,14 +192,63 @@ def choose_batch(
     state: RoundState,
     rounds: RoundsConfig,
     balance: BalanceConfig,
+    prices: pd.Series | None = None,
 ) -> pd.DataFrame:
-    """The next batch: ``sample_id, rank, round, purpose, utility`` and the reasons of the strategy."""
+    """The next batch: ``sample_id, rank, round, purpose, utility`` and the reasons of the strategy.
+
+    Args:
+        prices: what a label costs, by sample id; None: all cost the same.
+    """
     action = replace(state.action, weigh_utility=balance.enter_utility, weigh_kernel=balance.enter_kernel)
     state = replace(state, action=action)
     view = view_of(features, pool_ids, labels, known_classes(classes, labels), state, predictions, terms)
     size = affordable(batch_size(rounds.query_size, len(pool_ids)), spent(labels, n_validation), rounds)
     share = _slice_share(n_validation, state, rounds)
-    return _choose(view, rounds.strategy, rounds.strategy_options, size, state, share, rounds.threads)
+    view, left = priced(view, prices, labels, rounds)
+    return _choose(view, rounds.strategy, rounds.strategy_options, size, state, share, rounds.threads, left)
+
+
+def priced(
+    view: PoolView, prices: pd.Series | None, labels: pd.DataFrame, rounds: RoundsConfig
+) -> tuple[PoolView, Money | None]:
+    """The view with the prices that a strategy divides by, without what the money left does not pay for; and the money.
+
+    Strategies see prices only where these differ, are above 0, and ``rounds.gain_per_cost`` wants them to count.
+    """
+    if prices is None:
+        return view, None
+    price_N = prices.reindex(view.sample_ids).to_numpy(dtype=np.float64)
+    if rounds.gain_per_cost and (price_N > 0).all() and len(np.unique(price_N)) > 1:
+        view = replace(view, price_N=price_N)
+    if rounds.max_cost is None:
+        return view, None
+    left = rounds.max_cost - float(labels["cost"].sum())
+    too_dear = view.sample_ids[(price_N > left + MONEY_ROUNDING) & ~view.labeled_N]
+    return without(view, too_dear), Money(left, prices)
+
+
+def nothing_to_buy(prices: pd.Series, labels: pd.DataFrame, rounds: RoundsConfig) -> str | None:
+    """Why no further sample can be bought, one clause, or None.
+
+    Args:
+        prices: what a label costs, by id of every sample of the pool.
+    """
+    left = prices.drop(index=labels["sample_id"], errors="ignore")
+    if left.empty:
+        return "every sample of the pool is labeled"
+    paid = float(labels["cost"].sum())
+    if rounds.max_cost is not None and left.min() > rounds.max_cost - paid + MONEY_ROUNDING:
+        return f"of the {rounds.max_cost:g} that labels may cost {paid:g} are paid, and the rest pays for no sample"
+    return None
+
+
+def within(batch: pd.DataFrame, money: Money) -> pd.DataFrame:
+    """The samples of a batch that the money pays for, in the order of choice; one that is too dear is passed over."""
+    left, kept = money.left, []
+    for price in money.prices.reindex(batch["sample_id"]):
+        kept.append(price <= left + MONEY_ROUNDING)
+        left -= price if kept[-1] else 0.0
+    return batch[kept].reset_index(drop=True)
 
 
 def batch_size(asked: int | None, n_pool: int) -> int:
@@ -213,6 +278,7 @@ def _choose(
     state: RoundState,
     validation_share: float,
     threads: int,
+    money: Money | None = None,
 ) -> pd.DataFrame:
     """A batch of ``size``, of which ``validation_share`` is drawn uniformly so that accuracy is measured honestly."""
     candidate_ids = view.sample_ids[view.candidate_rows]
@@ -229,6 +295,8 @@ def _choose(
     if n_slice:
         frames.append(batch_of(Selection(slice_ids, np.zeros(n_slice)), VALIDATION, state.round_idx))
     batch = pd.concat(frames, ignore_index=True)
+    if money:
+        batch = within(batch, money)
     return batch.assign(rank=np.arange(1, len(batch) + 1))
 
 
@@ -281,4 +349,5 @@ def without(view: PoolView, sample_ids: np.ndarray) -> PoolView:
         terms=None if view.terms is None else view.terms.take(kept_ids),
         y=None if view.y is None else view.y[keep],
         arm_N=None if view.arm_N is None else view.arm_N[keep],
+        price_N=None if view.price_N is None else view.price_N[keep],
     )

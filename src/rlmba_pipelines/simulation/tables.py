@@ -26,6 +26,12 @@ def pool_ids(samples: pd.DataFrame) -> np.ndarray:
     return np.sort(samples.loc[samples["split"] == "pool", "sample_id"].to_numpy(dtype=str))
 
 
+def pool_prices(samples: pd.DataFrame, answers: int = 1) -> pd.Series:
+    """float64, what a label costs with ``answers`` people asked, by id of the samples that may be bought, sorted."""
+    pool = samples[samples["split"] == "pool"]
+    return pool.set_index(pool["sample_id"].astype(str))["cost"].sort_index() * answers
+
+
 def empty_labels() -> pd.DataFrame:
     """The label table before anything is bought."""
     columns = {

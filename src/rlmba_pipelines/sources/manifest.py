@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
@@ -33,18 +33,21 @@ CELL_TYPES = (str, bool, int, float, Decimal, date, time, NoneType)  # of Parque
 Record = tuple[int, dict[str, str]]  # row number as the user sees it, column -> text
 
 
-def read_manifest(path: str | Path, *, modalities: Sequence[str] = ()) -> pd.DataFrame:
+def read_manifest(
+    path: str | Path, *, modalities: Sequence[str] = (), prices: Mapping[str, float] | None = None
+) -> pd.DataFrame:
     """The manifest as one canonical table.
 
     Args:
         path: a ``.csv`` (UTF-8, comma), ``.jsonl``/``.ndjson`` or ``.parquet`` file.
         modalities: the modalities to keep; empty keeps all that the manifest has.
+        prices: modality -> what it adds to the cost of a sample that has it, where the manifest gives no cost.
 
     Returns:
         One row a sample, sorted by ``sample_id``: ``sample_id``, the modality columns (empty = missing), ``label``,
-        ``split`` ("" where not given), ``group`` (the sample's own id where not given), ``cost`` (float64, 1 where not
-        given), ``row`` (int64, the row number in the file), then the ``meta_*`` columns. ``attrs["name"]`` is the
-        name of the file, for messages.
+        ``split`` ("" where not given), ``group`` (the sample's own id where not given), ``cost`` (float64; where not
+        given the sum of ``prices``, 1 without any), ``row`` (int64, the row number in the file), then the ``meta_*``
+        columns. ``attrs["name"]`` is the name of the file, for messages.
 
     Raises:
         UserError: the file or one of its rows is not what a manifest is; the sentence names the row.
@@ -54,7 +57,7 @@ def read_manifest(path: str | Path, *, modalities: Sequence[str] = ()) -> pd.Dat
     present = _check_columns(columns, modalities, path.name)
     meta = [c for c in columns if c.startswith("meta_")]
     seen: dict[str, int] = {}
-    rows = [_check_record(record, present, meta, seen, path.name) for record in records]
+    rows = [_check_record(record, present, meta, seen, path.name, prices or {}) for record in records]
     if not rows:
         raise UserError(f"{path.name}: the manifest has no rows; give it one row a sample below the header.")
     order = ["sample_id", *present, *OPTIONAL, "row", *meta]
@@ -93,7 +96,8 @@ def _check_columns(columns: Sequence[str], wanted: Sequence[str], name: str) -> 
 
 
 def _check_record(
-    record: Record, present: Sequence[str], meta: Sequence[str], seen: dict[str, int], name: str
+    record: Record, present: Sequence[str], meta: Sequence[str], seen: dict[str, int], name: str,
+    prices: Mapping[str, float],
 ) -> dict[str, object]:
     row, cells = record
 
@@ -116,7 +120,8 @@ def _check_record(
     if split and split not in SPLITS:
         refuse(f"the split {quoted(split)} is not one of {', '.join(SPLITS)}; correct it or leave it empty.")
     cost_text = cells.get("cost", "").strip()
-    cost = _number(cost_text) if cost_text else 1.0
+    usual = sum(prices.get(m, 0.0) for m in present if media[m]) if prices else 1.0
+    cost = _number(cost_text) if cost_text else usual
     if cost is None:
         refuse(f"the cost {quoted(cost_text)} is not a nonnegative number; correct it or leave it empty for 1.")
     label = cells.get("label", "")

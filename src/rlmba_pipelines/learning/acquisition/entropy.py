@@ -12,6 +12,7 @@ import numpy as np
 
 from rlmba_pipelines.learning import evidence
 from rlmba_pipelines.learning.acquisition.registry import register
+from rlmba_pipelines.learning.selection.batch import per_price
 from rlmba_pipelines.learning.selection.top_k import top_k
 from rlmba_pipelines.learning.types import PoolView, Selection
 
@@ -19,6 +20,7 @@ from rlmba_pipelines.learning.types import PoolView, Selection
 @register(
     "entropy",
     requires=("predictions",),
+    optional=("prices",),
     cost="O(N C)",
     reference="Shannon 1948; Settles 2009",
     idea="Ask where the fused prediction is spread over most classes.",
@@ -31,4 +33,4 @@ def entropy(view: PoolView, query_size: int, rng: np.random.Generator) -> Select
     """Largest entropy (nats) of the fused prediction first."""
     assert view.predictions is not None
     utility_N = evidence.entropy(view.predictions.probabilities_NC)
-    return top_k(view, utility_N, query_size, reasons={"entropy": utility_N})
+    return top_k(view, per_price(view, utility_N), query_size, reasons={"entropy": utility_N})

@@ -23,7 +23,7 @@ from rlmba_pipelines.learning.types import Action, PoolView, Selection, UserErro
 @register(
     "herding",
     requires=("predictions", "unimodal", "features", "weights", "action"),
-    optional=("terms",),
+    optional=("terms", "prices"),
     cost="O(N² D), then a few rows a pick",
     reference="Bae et al. 2025, arXiv 2412.20644; θ of RL-MBA at its fixed prior",
     idea="Ask for the batch that stands for the parts of the pool where model and modalities are in doubt.",

@@ -22,6 +22,7 @@ from rlmba_pipelines.learning.types import PoolView, Selection
 @register(
     "max_herding",
     requires=("embedding",),
+    optional=("prices",),
     cost="O(min(N, 20,000)² D), then a few rows a pick",
     reference="Bae et al. 2024, arXiv 2407.12212",
     idea="Ask for the batch that the rest of the pool most resembles in the model's own representation.",

@@ -28,6 +28,7 @@ VIEW_FIELDS = {
     "weights": "weights_M",
     "action": "action",
     "policy": "policy",
+    "prices": "price_N",
 }
 """What a strategy may require -> the field of the view that holds it; ids, modalities and presence are always there.
 

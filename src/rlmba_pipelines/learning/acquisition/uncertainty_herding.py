@@ -27,6 +27,7 @@ from rlmba_pipelines.learning.types import PoolView, Selection, UserError
 @register(
     "uncertainty_herding",
     requires=("predictions",),
+    optional=("prices",),
     cost="O(min(N, 20,000)² D), then a few rows a pick",
     reference="Bae et al. 2025, arXiv 2412.20644",
     idea="Ask for the batch that best covers what the model is in doubt about.",

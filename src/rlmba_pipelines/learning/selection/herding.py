@@ -7,6 +7,7 @@ Stated   greedy; F is monotone and submodular, so greedy reaches at least (1 −
          draws candidates from large pools.
 Chosen   lazy greedy: gains only fall, so a stale gain is an upper bound and most of them are never computed again. The
          same elementwise sums in the same order make that exact in floating point too. Large pools: see ``sample.py``.
+         Where prices differ, a pick is the best gain for its price.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from rlmba_pipelines.learning.selection.batch import blocks, check_finite, lazy_argmax, selection_of
+from rlmba_pipelines.learning.selection.batch import blocks, check_finite, lazy_argmax, relative_price, selection_of
 from rlmba_pipelines.learning.selection.kernels import Kernel, Similarity, nearest_similarity
 from rlmba_pipelines.learning.selection.remembered import AllRows, RememberedRows
 from rlmba_pipelines.learning.selection.sample import draw_by_worth
@@ -72,10 +73,12 @@ def herding(
         rows, own_U, worth_U = rows[some], worth_U[some], standing_for
     similarity_of = _similarities(Similarity(kernels, rows), max_kernel_rows, drawn=own_U is not None)
     covered_U = nearest_similarity(kernels, view.labeled_rows, rows)
-    picks, coverage_gain = _greedy(similarity_of, covered_U, worth_U, own_U, query_size)
+    price_U = relative_price(view)[rows]
+    picks, gain_per_price = _greedy(similarity_of, covered_U, worth_U, own_U, price_U, query_size)
+    coverage_gain = np.array(gain_per_price) * price_U[picks]
     chosen = rows[picks]
     batch = selection_of(view, chosen, utility_N[chosen], reasons)
-    return Selection(batch.sample_ids, batch.utility_Q, {**batch.reasons, "coverage_gain": np.array(coverage_gain)})
+    return Selection(batch.sample_ids, batch.utility_Q, {**batch.reasons, "coverage_gain": coverage_gain})
 
 
 def _greedy(
@@ -83,15 +86,17 @@ def _greedy(
     covered_U: np.ndarray,
     worth_U: np.ndarray,
     own_U: np.ndarray | None,
+    price_U: np.ndarray,
     query_size: int,
 ) -> tuple[list[int], list[float]]:
-    """Positions of the picks and their gains, in order.
+    """Positions of the picks and their gains for their price, in order.
 
     Args:
         similarity_of: positions -> float32[len, U] similarities to all candidates, ours to overwrite.
         covered_U, worth_U: similarity of the candidates to what is labeled, and their weights as targets.
         own_U: given where targets stand for others beside themselves: their worth by themselves, a part of
             ``worth_U``, which choosing them covers in full; ``similarity_of`` is 0 to themselves then.
+        price_U: of the candidates; a constant, so gains for a price only fall too.
     """
     n_candidates = len(worth_U)
     block_rows = max(1, BLOCK_VALUES // max(1, n_candidates))
@@ -108,7 +113,9 @@ def _greedy(
                 np.maximum(new, 0, out=new)
                 new *= worth_U
                 gain[part][few] = new.sum(axis=1)
-        return gain if own_U is None else gain + own_U[positions] * (1 - covered_U[positions])
+        if own_U is not None:
+            gain += own_U[positions] * (1 - covered_U[positions])
+        return gain / price_U[positions]
 
     bound_U = gains(np.arange(n_candidates))
     fresh_U = np.ones(n_candidates, dtype=bool)

@@ -78,6 +78,7 @@ class PoolView:
         weights_M: float64[M], modality weights (AMCB) on the simplex.
         action: θ of the policy.
         policy: JSON of the policy itself, for strategies in which the policy draws the batch.
+        price_N: float64[N] > 0, what a label of each sample costs; None where all cost the same.
     """
 
     sample_ids: np.ndarray
@@ -92,9 +93,12 @@ class PoolView:
     weights_M: np.ndarray | None = None
     action: Action | None = None
     policy: Mapping[str, object] | None = None
+    price_N: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         check_ids(self.sample_ids, "PoolView")
+        if self.price_N is not None and not (np.isfinite(self.price_N) & (self.price_N > 0)).all():
+            raise ValueError("PoolView: a price is not above 0")
         if len(self.sample_ids) > 1 and not (self.sample_ids[:-1] < self.sample_ids[1:]).all():
             raise ValueError("PoolView: rows must be sorted by sample id, so that input order cannot matter")
         if self.labeled_N.shape != self.sample_ids.shape:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlmba_pipelines.config import EncodersConfig, IngestConfig, RoundsConfig
+from rlmba_pipelines.config import EncodersConfig, IngestConfig, LabelingConfig, RoundsConfig
 from rlmba_pipelines.encoders.extract import decoders
 from rlmba_pipelines.engines.local import map_shards
 from rlmba_pipelines.sources.check import check_media
@@ -23,11 +23,11 @@ def media_root(manifest: Path, ingest: IngestConfig) -> MediaRoot:
 
 
 def check_samples(
-    manifest: Path, feature_cache: Path, ingest: IngestConfig, encoders: EncodersConfig
+    manifest: Path, feature_cache: Path, ingest: IngestConfig, encoders: EncodersConfig, labeling: LabelingConfig
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the manifest and decode every medium once; unreadable ones are set aside with their reason."""
     return check_media(
-        read_manifest(manifest, modalities=ingest.modalities),
+        read_manifest(manifest, modalities=ingest.modalities, prices=dict(labeling.prices)),
         media_root(manifest, ingest),
         decoders(encoders, ingest.caps),
         caps=ingest.caps,

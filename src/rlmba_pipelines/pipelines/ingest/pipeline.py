@@ -10,7 +10,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 check_samples,
-                ["manifest", "feature_cache", "params:ingest", "params:encoders"],
+                ["manifest", "feature_cache", "params:ingest", "params:encoders", "params:labeling"],
                 ["readable", "quarantine"],
                 name="check_samples",
             ),

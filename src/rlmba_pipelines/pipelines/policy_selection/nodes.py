@@ -25,6 +25,7 @@ def choose_start(
     setup: dict[str, Any],
     round_state: dict[str, Any],
     rounds: RoundsConfig,
+    labeling: LabelingConfig,
 ) -> pd.DataFrame:
     """The batch of round 0, chosen without a model."""
     return steps.choose_start(
@@ -35,6 +36,7 @@ def choose_start(
         tuple(setup["classes"]),
         tables.state_from_dict(round_state),
         rounds,
+        tables.pool_prices(samples, labeling.annotators),
     )
 
 
@@ -85,6 +87,7 @@ def choose_batch(
     adapted_state: dict[str, Any],
     rounds: RoundsConfig,
     balance: BalanceConfig,
+    labeling: LabelingConfig,
 ) -> pd.DataFrame:
     """The next batch, in the order of choice, with the reasons."""
     return steps.choose_batch(
@@ -98,6 +101,7 @@ def choose_batch(
         tables.state_from_dict(adapted_state),
         rounds,
         balance,
+        tables.pool_prices(samples, labeling.annotators),
     )
 
 

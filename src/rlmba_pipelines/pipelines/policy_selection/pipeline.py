@@ -50,6 +50,7 @@ def create_pipeline() -> Pipeline:
                     "adapted_state",
                     "params:rounds",
                     "params:balance",
+                    "params:labeling",
                 ],
                 "selection",
                 name="choose_batch",
@@ -72,7 +73,7 @@ def create_start() -> Pipeline:
             node(nodes.open_run, ["setup", "params:rounds", "params:policy"], "round_state", name="open_run"),
             node(
                 nodes.choose_start,
-                ["features", "samples", "labels", "setup", "round_state", "params:rounds"],
+                ["features", "samples", "labels", "setup", "round_state", "params:rounds", "params:labeling"],
                 "selection",
                 name="choose_start",
             ),
