@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from rlmba_pipelines.learning.acquisition.views import make_view
 from rlmba_pipelines.learning.evidence import margin
+from rlmba_pipelines.learning.forecast import forecast_accuracy
 from rlmba_pipelines.learning.mdp import (
     BOUND,
     MODALITY_FIELDS,
     SHARED_FIELDS,
     State,
-    forecast_accuracy,
     published_reward,
     reward,
 )

@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 
 from conftest import SMALL, Project
 from rlmba_pipelines.config import PolicyConfig, RoundsConfig
-from rlmba_pipelines.learning.mdp import forecast_accuracy
+from rlmba_pipelines.learning.forecast import forecast_accuracy
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.driver import committed_path

@@ -16,8 +16,6 @@ import numpy as np
 
 from rlmba_pipelines.learning.types import Action
 
-LEAST_POINTS = 3  # of the learning curve, before a forecast is made from more than its last point
-LEAST_ERROR = 1e-3  # an error rate below this counts as this: the logarithm of 0 fits no curve
 BOUND = 5.0  # of every number of the vector: far outside what rounds give, and no outlier can blow a policy up
 
 SHARED_FIELDS = (
@@ -109,36 +107,6 @@ class Transition:
     reward: float
     next_state: State
     score: Mapping[str, float] = field(default_factory=dict)
-
-
-def forecast_accuracy(labels: Sequence[int], accuracies: Sequence[float], next_labels: int) -> float:
-    """What the learning curve so far promises for ``next_labels``: the power law ``1 - accuracy = b n^-c``, in [0, 1].
-
-    ``b`` and ``c`` by least squares in logarithms, ``c`` at least 0 (labels are not expected to harm). Fewer than three
-    points, or all at the same number of labels, promise the last accuracy again.
-
-    Args:
-        labels: training labels behind each accuracy, oldest first.
-        accuracies: of the earlier rounds, in [0, 1], at least one.
-
-    Raises:
-        ValueError: no point, or as many labels as accuracies are not there.
-
-    >>> forecast_accuracy([100, 200, 400], [0.2, 0.6, 0.8], 800)  # the error is 80 / n
-    0.9
-    >>> forecast_accuracy([100, 200], [0.2, 0.6], 400)
-    0.6
-    """
-    if not len(accuracies) or len(labels) != len(accuracies):
-        raise ValueError(f"forecast_accuracy: {len(labels)} label counts for {len(accuracies)} accuracies")
-    log_n = np.log(np.maximum(np.asarray(labels, dtype=np.float64), 1.0))
-    spread = log_n - log_n.mean()
-    if len(accuracies) < LEAST_POINTS or not spread.any():
-        return float(accuracies[-1])
-    log_error = np.log(np.maximum(1 - np.asarray(accuracies, dtype=np.float64), LEAST_ERROR))
-    power = max(0.0, float(-(spread @ log_error) / (spread @ spread)))
-    error = np.exp(log_error.mean() - power * (np.log(max(next_labels, 1)) - log_n.mean()))
-    return float(np.clip(1 - error, 0.0, 1.0).round(12))
 
 
 def reward(

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from rlmba_pipelines.config import PolicyConfig, RewardConfig
-from rlmba_pipelines.learning.mdp import State, Transition, forecast_accuracy, published_reward, reward
+from rlmba_pipelines.learning.forecast import forecast_accuracy
+from rlmba_pipelines.learning.mdp import State, Transition, published_reward, reward
 from rlmba_pipelines.learning.policy import policy_from_dict
 from rlmba_pipelines.learning.policy.published import SCORE
 from rlmba_pipelines.learning.summaries import label_entropy, pool_summary, training_summary
