@@ -11,11 +11,13 @@ Chosen   the nodes are the fused embedding. S = (1 + cosine) / 2, since an embed
          column sum of 0, which those after a ReLU do not. S is a product of thin matrices and is never written out. At
          most as many labeled nodes as unlabeled ones, drawn at random. ``core`` uses the hidden layer, as the paper
          says (the code overwrites it with the input). float32, on one thread: 200
-         steps make much of a last bit. Two layers need no framework: the gradient is written out.
+         steps make much of a last bit. Two layers need no framework: the gradient is written out. In memory are X, A X
+         and one hidden layer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +26,8 @@ from threadpoolctl import threadpool_limits
 
 from rlmba_pipelines.learning.acquisition.coverage import fused_rows
 from rlmba_pipelines.learning.acquisition.registry import register
-from rlmba_pipelines.learning.selection.clusters import at_most
+from rlmba_pipelines.learning.selection.batch import blocks
+from rlmba_pipelines.learning.selection.clusters import at_most, read_rows
 from rlmba_pipelines.learning.selection.k_center import k_center
 from rlmba_pipelines.learning.selection.top_k import top_k
 from rlmba_pipelines.learning.types import PoolView, Selection, UserError
@@ -33,6 +36,7 @@ VARIANTS = ("core", "uncertain")
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 5e-4  # their code
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's own
 LEAST_SUM = 1e-6  # a node alone, or opposite to all others, has no edges
+BLOCK_VALUES = 250_000  # beside the arrays that are kept
 
 
 class Nodes(NamedTuple):
@@ -62,21 +66,52 @@ class Graph:
     def __init__(self, unit_RD: np.ndarray) -> None:
         self.unit_RD = unit_RD
         self._own_R1 = (1 + np.square(unit_RD).sum(axis=1, keepdims=True)) / 2
-        sum_R1 = self._similar(np.ones((len(unit_RD), 1), dtype=np.float32))
+        self._one_R1 = np.ones((len(unit_RD), 1), dtype=np.float32)
+        sum_R1 = self._similar(self._one_R1, self._one_R1)
         self._inverse_R1 = np.where(sum_R1 > LEAST_SUM, 1 / np.maximum(sum_R1, LEAST_SUM), 0)
 
     def spread(self, values_RH: np.ndarray) -> np.ndarray:
         """``A @ values``."""
-        return self._similar(self._inverse_R1 * values_RH) + values_RH
+        out_RH = self._similar(self._inverse_R1, values_RH)
+        out_RH += values_RH
+        return out_RH
 
     def spread_back(self, values_RH: np.ndarray) -> np.ndarray:
         """``A.T @ values``, what a gradient comes back by."""
-        return self._inverse_R1 * self._similar(values_RH) + values_RH
+        return self._inverse_R1 * self._similar(self._one_R1, values_RH) + values_RH
 
-    def _similar(self, values_RH: np.ndarray) -> np.ndarray:
-        """``S @ values``: two thin products in place of one of R × R."""
-        all_RH = (values_RH.sum(axis=0) + self.unit_RD @ (self.unit_RD.T @ values_RH)) / 2
-        return all_RH - self._own_R1 * values_RH
+    def _similar(self, weight_R1: np.ndarray, values_RH: np.ndarray) -> np.ndarray:
+        """``S @ (weight * values)``: two thin products instead of one of R × R, and no array beside the answer."""
+        out_RH = weight_R1 * values_RH
+        total_H, product_DH = out_RH.sum(axis=0), self.unit_RD.T @ out_RH
+        np.matmul(self.unit_RD, product_DH, out=out_RH)
+        for part in _row_blocks(out_RH):
+            weighted_BH = weight_R1[part] * values_RH[part]
+            out_RH[part] = (total_H + out_RH[part]) / 2 - self._own_R1[part] * weighted_BH
+        return out_RH
+
+
+class Dropout:
+    """What hidden values are multiplied by: 0 for those that are dropped, else 1 / (1 − share dropped); float32[R, H].
+
+    One byte a value; a block of rows is made when it is asked for.
+    """
+
+    def __init__(self, n_rows: int, n_hidden: int, dropout: float, rng: np.random.Generator) -> None:
+        self._kept_RH = np.empty((n_rows, n_hidden), dtype=bool)
+        self._scale = np.float32(1 / (1 - dropout))
+        for part in _row_blocks(self._kept_RH):
+            self._kept_RH[part] = rng.random(self._kept_RH[part].shape, dtype=np.float32) >= dropout
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self._kept_RH[rows] * self._scale
+
+
+def hidden_layer(spread_RD: np.ndarray, weights: Weights) -> np.ndarray:
+    """float32[R, H]: ReLU(A X W₁ + b₁)."""
+    hidden_RH = spread_RD @ weights.w1
+    hidden_RH += weights.b1
+    return np.maximum(hidden_RH, 0, out=hidden_RH)
 
 
 def loss_and_gradient(
@@ -84,7 +119,7 @@ def loss_and_gradient(
     spread_RD: np.ndarray,
     labeled_R: np.ndarray,
     weights: Weights,
-    kept_RH: np.ndarray,
+    kept_RH: np.ndarray | Dropout,
     unlabeled_weight: float,
 ) -> tuple[float, Weights]:
     """−mean log s over the labeled − λ mean log(1 − s) over the unlabeled, and its gradient.
@@ -93,17 +128,23 @@ def loss_and_gradient(
         spread_RD: ``A @ X``.
         kept_RH: float32[R, H], 0 where dropout takes a hidden value, else what it is multiplied by.
     """
-    hidden_RH = np.maximum(spread_RD @ weights.w1 + weights.b1, 0)
-    used_RH = hidden_RH * kept_RH
+    used_RH = hidden_layer(spread_RD, weights)
+    for part in _row_blocks(used_RH):
+        used_RH[part] *= kept_RH[part]
     logit_R = graph.spread(used_RH @ weights.w2[:, None])[:, 0] + weights.b2
     share_R = np.where(labeled_R, 1 / max(1, labeled_R.sum()), unlabeled_weight / max(1, (~labeled_R).sum()))
     loss = float(share_R @ np.logaddexp(0, np.where(labeled_R, -logit_R, logit_R)))
     logit_slope_R = (share_R * (expit(logit_R) - labeled_R)).astype(np.float32)
     slope_R = graph.spread_back(logit_slope_R[:, None])[:, 0]
-    before_RH = slope_R[:, None] * weights.w2 * kept_RH * (hidden_RH > 0)
-    w1, b1 = spread_RD.T @ before_RH, before_RH.sum(axis=0)
-    gradient = Weights(w1, b1, used_RH.T @ slope_R, logit_slope_R.sum(keepdims=True))
-    return loss, gradient
+    w2, b2 = used_RH.T @ slope_R, logit_slope_R.sum(keepdims=True)
+    before_RH = used_RH  # the slopes before the ReLU take the place of the values after it
+    for part in _row_blocks(used_RH):
+        before_RH[part] = slope_R[part, None] * weights.w2 * kept_RH[part] * (used_RH[part] > 0)
+    return loss, Weights(spread_RD.T @ before_RH, before_RH.sum(axis=0), w2, b2)
+
+
+def _row_blocks(values_RH: np.ndarray) -> Iterator[slice]:
+    return blocks(len(values_RH), max(1, BLOCK_VALUES // values_RH.shape[1]))
 
 
 def train_graph_network(
@@ -125,8 +166,7 @@ def train_graph_network(
     first = [np.zeros_like(w) for w in weights]
     second = [np.zeros_like(w) for w in weights]
     for step in range(1, n_epochs + 1):
-        uniform_RH = rng.random((len(unit_RD), n_hidden), dtype=np.float32)
-        kept_RH = (uniform_RH >= dropout) * np.float32(1 / (1 - dropout))
+        kept_RH = Dropout(len(unit_RD), n_hidden, dropout, rng)
         _, gradient = loss_and_gradient(graph, spread_RD, labeled_R, Weights(*weights), kept_RH, unlabeled_weight)
         for i, slope in enumerate(gradient):
             slope = slope + WEIGHT_DECAY * weights[i]
@@ -135,7 +175,7 @@ def train_graph_network(
             size = np.sqrt(second[i] / (1 - BETA_2**step)) + EPSILON
             weights[i] = weights[i] - LEARNING_RATE / (1 - BETA_1**step) * first[i] / size
     trained = Weights(*weights)
-    hidden_RH = np.maximum(spread_RD @ trained.w1 + trained.b1, 0)
+    hidden_RH = hidden_layer(spread_RD, trained)
     return Nodes(expit(graph.spread(hidden_RH @ trained.w2[:, None])[:, 0] + trained.b2), hidden_RH)
 
 
@@ -183,7 +223,7 @@ def gcnal(
     nodes_view = PoolView(view.sample_ids[rows], view.labeled_N[rows])
     with threadpool_limits(limits=1):
         nodes = train_graph_network(
-            fused_rows(view)[rows],
+            read_rows(fused_rows(view), rows),
             nodes_view.labeled_N,
             rng,
             n_epochs=n_epochs,
