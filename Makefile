@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS ?= 1
 export KEDRO_LOGGING_CONFIG ?= conf/logging.yml
 
-.PHONY: help run test test-gpu test-statistical viz viz-site data bench bench-selection science docs clean distclean install lint types imports
+.PHONY: help run test test-gpu test-statistical viz viz-site data bench bench-selection durability science docs clean distclean install lint types imports
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -51,6 +51,9 @@ bench-selection: install  ## every strategy beside other libraries, time and mem
 	@test -x .venv-peers/bin/python || { $(PYTHON) -m venv .venv-peers && echo '*' > .venv-peers/.gitignore; }
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement scripts/peers.txt
 	@PYTHONPATH=src .venv-peers/bin/python scripts/bench_selection.py
+
+durability: install  ## kill a run at every write, fill the disk, go on, compare (an hour, resumes; LIMIT=60 places: minutes)
+	@$(BIN)/python scripts/durability.py --limit $(or $(LIMIT),0) --full-disks $(or $(LIMIT),0) --memory build/durability.jsonl
 
 science: install  ## pictures of the ideas into docs/figures
 	@$(BIN)/python scripts/science.py
