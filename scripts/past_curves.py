@@ -1,7 +1,7 @@
 """Real learning curves for tests/learning/test_forecast.py, into tests/golden/learning_curves.json (some ten minutes).
 
-Forty runs in memory on the committed data (experiment ``bench``, which ``make bench`` prepares): random and herding, seeds
-100-119, eight rounds of 100, 150 or 200 labels. Of every round: training labels, validation and test accuracy.
+Forty runs in memory on the committed data (experiment ``bench``, which ``make bench`` prepares): random and herding,
+seeds 100-119, eight rounds of 100, 150 or 200 labels. Of every round: training labels, validation and test accuracy.
 """
 
 from __future__ import annotations

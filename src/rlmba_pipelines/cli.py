@@ -17,6 +17,7 @@ from kedro.framework.startup import ProjectMetadata
 from rlmba_pipelines.labeling import WaitingForLabels
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import Ledger
+from rlmba_pipelines.reporting.outlook import forecast_words, rule_words
 from rlmba_pipelines.rounds.branch import branch, branching
 from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.driver import (
@@ -29,6 +30,7 @@ from rlmba_pipelines.rounds.driver import (
     run_rounds,
     stop_reason,
 )
+from rlmba_pipelines.rounds.outlook import outlook_of
 from rlmba_pipelines.rounds.parameters import asked_for
 from rlmba_pipelines.rounds.people import (
     Imported,
@@ -238,8 +240,18 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
         click.echo(f"stopped: {reason}")
     else:
         click.echo(f"next: round {done + 1} ('kedro rounds run --rounds {done + 1}{flag}' or more)")
+    if done > 0:
+        _tell_outlook(found)
     if report_path(found).exists():
         click.echo(f"report: {_short(report_path(found))}")
+
+
+def _tell_outlook(experiment: Experiment) -> None:
+    rules = asked_for(experiment).rounds
+    outlook = outlook_of(experiment, rules)
+    click.echo(f"forecast: {forecast_words(outlook)}")
+    for words in rule_words(outlook, rules):
+        click.echo(f"  {words}")
 
 
 @rounds.command("verify")
