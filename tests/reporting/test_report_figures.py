@@ -18,6 +18,7 @@ from rlmba_pipelines.reporting.svg import themed_svg
 CURVES = curves_of({"herding": HERDING, "random": RANDOM})
 DRAWINGS = (
     figures.learning_curve,
+    figures.forecast,
     figures.modality_accuracy,
     figures.modality_shares,
     figures.modality_weights,
@@ -32,6 +33,17 @@ def texts(svg: str) -> list[str]:
 def test_the_curve_names_its_lines_its_labels_and_what_was_saved():
     words = texts(themed_svg(figures.learning_curve(CURVES, FACTS), "c", "a curve"))
     assert {"herding", "random", "210", "1,210", "400 fewer labels", "for 53.8 % accuracy"} <= set(words)
+
+
+def test_the_forecast_goes_on_from_the_last_measurement_for_three_batches_and_shows_the_target():
+    figure = figures.forecast(CURVES, FACTS)
+    measured, ahead, _ = figure.axes[0].get_lines()
+    assert list(measured.get_xdata()) == [210, 410, 610, 810, 1010, 1210]
+    assert list(ahead.get_xdata()) == [1210, 1410, 1610, 1810]
+    assert list(ahead.get_ydata()) == sorted(ahead.get_ydata())
+    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert band.min() < min(ahead.get_ydata()) < max(ahead.get_ydata()) < band.max()
+    assert {"forecast", "target", "210", "1,810"} <= set(texts(themed_svg(figure, "f", "a forecast")))
 
 
 def test_nothing_is_called_saved_where_nothing_was():

@@ -239,6 +239,18 @@ def test_a_video_is_shown_by_its_poster_and_a_missing_modality_is_named():
     assert "no text or sound" in html
 
 
+def test_the_forecast_is_told_and_drawn_where_there_is_one(html):
+    html = html.replace("\u00a0", " ")
+    assert "Forecast from validation: the next 200 labels are expected to bring +1.3 points (+0.9 to +1.8)." in html
+    assert "The target 65.0 % is expected with 2,600 training labels" in html
+    assert 'id="forecast-wide-' in html
+    assert 'id="forecast-narrow-' in html
+    nothing_left = render_report(report_data(forecast="nothing is left to buy", rules=(), next_labels=0))
+    assert "nothing is left to buy." in nothing_left
+    assert "forecast-wide-" not in nothing_left
+    assert "What more labels would bring" not in render_report(report_data(forecast="", rules=()))
+
+
 def test_the_gallery_counts_what_it_shows(html):
     html = html.replace("\u00a0", " ")
     assert "12 of 210 labels bought, before there was a model." in html

@@ -68,6 +68,10 @@ class Facts:
         versions: package -> version.
         created: date and time as it is to be shown.
         command: what to type to get the same numbers again.
+        forecast: what the next batch is expected to bring, see ``outlook.forecast_words``; empty: not told.
+        rules: when each stop rule would end the buying, see ``outlook.rule_words``.
+        next_labels: size of the next batch; 0 where nothing is left to buy.
+        target_accuracy: of the stop rules; ``None`` without one.
     """
 
     experiment: str
@@ -90,6 +94,10 @@ class Facts:
     versions: Mapping[str, str]
     created: str
     command: str
+    forecast: str = ""
+    rules: tuple[str, ...] = ()
+    next_labels: int = 0
+    target_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,8 @@ class ReportData:
     Attributes:
         curves: one row per (strategy, stage), sorted when built. Stage 0 is measured after the start batch,
             stage k after round k. Columns: ``CURVE_COLUMNS``, and where known ``accuracy_<modality>``,
-            ``shapley_<modality>`` and ``weight_<modality>``. ``labels`` counts training labels,
+            ``shapley_<modality>`` and ``weight_<modality>``, and ``validation_accuracy`` with ``n_validation``, the
+            samples behind it. ``labels`` counts training labels,
             ``labels_total`` also the validation labels that were paid for; accuracies are in [0, 1],
             the interval is 95 %.
         gallery: samples that were bought, shown by round and rank.

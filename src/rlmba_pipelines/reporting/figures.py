@@ -19,12 +19,14 @@ from matplotlib.ticker import MaxNLocator
 
 from rlmba_pipelines.reporting.data import Facts, curve_of, known_modalities
 from rlmba_pipelines.reporting.headline import compare
+from rlmba_pipelines.reporting.outlook import forecast_of
 from rlmba_pipelines.reporting.palette import LIGHT, of_modality
 from rlmba_pipelines.reporting.words import PEOPLE_SAY
 
 Size = tuple[int, int]
 WIDE, HALF, NARROW = (920, 390), (460, 300), (330, 290)
 FONT = 13
+FORECAST_BATCHES = 3  # drawn beyond the last measurement
 MARKERS = {"image": "o", "text": "s", "audio": "^", "video": "D", "other": "v"}
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -86,6 +88,30 @@ def learning_curve(curves: pd.DataFrame, facts: Facts, size: Size = WIDE) -> Fig
     _axes_words(axes, curve_of(curves, facts.strategy), "Accuracy, %", size)
     _direct_labels(axes, ends)
     _mark_saving(axes, curves, facts, size)
+    return figure
+
+
+@_styled
+def forecast(curves: pd.DataFrame, facts: Facts, size: Size = WIDE) -> Figure:
+    """Validation accuracy so far, and where the next batches are expected to measure, with the 80 % band."""
+    figure, axes = _canvas(size, right=_room(["measured", "forecast"], size))
+    curve = curve_of(curves, facts.strategy)
+    found = forecast_of(curve)
+    ends = []
+    if found is not None:
+        known = curve[curve["validation_accuracy"].notna()]
+        _line(axes, known["labels"], 100 * known["validation_accuracy"], "strategy", "o", ())
+        batches = found.labels + facts.next_labels * np.arange(FORECAST_BATCHES + 1)
+        mean, low, high = (100 * np.array(part) for part in zip(*map(found.measured, batches), strict=True))
+        axes.fill_between(batches, low, high, color=LIGHT["strategy"], alpha=0.13, linewidth=0)
+        _line(axes, pd.Series(batches), pd.Series(mean), "strategy", "", (1.5, 1.2))
+        ends.append((float(mean[-1]), "forecast", "strategy"))
+        if facts.target_accuracy is not None:
+            axes.axhline(100 * facts.target_accuracy, color=LIGHT["ink"], linewidth=1)
+            ends.append((100 * facts.target_accuracy, "target", "ink"))
+        curve = pd.DataFrame({"labels": [*known["labels"], *batches[1:]]})
+    _axes_words(axes, curve, "Validation accuracy, %", size)
+    _direct_labels(axes, ends)
     return figure
 
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from rlmba_pipelines.config import RoundsConfig
 from rlmba_pipelines.learning.forecast import LEAST_POINTS, SHARE, CurveForecast, Expected, fit_curve
 from rlmba_pipelines.reporting.headline import percent, points
@@ -34,6 +36,14 @@ class Outlook:
     @property
     def curve(self) -> CurveForecast | None:
         return fit_curve(self.labels, self.accuracies, self.n_validation)
+
+
+def forecast_of(curve: pd.DataFrame) -> CurveForecast | None:
+    """The forecast of one strategy's curve, by its validation accuracy; None where that is too little known."""
+    if "validation_accuracy" not in curve:
+        return None
+    known = curve[curve["validation_accuracy"].notna()]
+    return fit_curve(list(known["labels"]), list(known["validation_accuracy"]), list(known["n_validation"]))
 
 
 def forecast_words(outlook: Outlook) -> str:

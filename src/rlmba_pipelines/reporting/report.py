@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from rlmba_pipelines.reporting import figures, views
 from rlmba_pipelines.reporting.data import Facts, ReportData, curve_of, known_modalities
 from rlmba_pipelines.reporting.headline import caveat, headline, percent
+from rlmba_pipelines.reporting.outlook import forecast_of
 from rlmba_pipelines.reporting.palette import DARK, LIGHT
 from rlmba_pipelines.reporting.svg import themed_svg
 from rlmba_pipelines.reporting.words import GLOSSARY, PEOPLE_SAY, listed, term_name
@@ -48,6 +49,7 @@ def render_report(data: ReportData) -> str:
         tiles=views.tiles(curves, facts),
         curve=_picture("curve", "", "", figures.learning_curve, curves, facts, figures.WIDE) if has_curve else None,
         rounds=views.round_table(curves, facts),
+        forecast=_forecast_picture(curves, facts),
         pictures=_modality_pictures(curves, facts),
         batches=views.batches(data),
         quarantine=views.quarantine_table(data.quarantine),
@@ -98,6 +100,15 @@ def _curve_in_words(curves: pd.DataFrame, facts: Facts) -> str:
         if stages:
             sentences.append(f"Accuracy of {name} by labels: {', '.join(stages)}.")
     return " ".join(sentences)
+
+
+def _forecast_picture(curves: pd.DataFrame, facts: Facts) -> Picture | None:
+    """The curve carried on, where there is enough of it and something left to buy."""
+    if not facts.next_labels or forecast_of(curve_of(curves, facts.strategy)) is None:
+        return None
+    return _picture(
+        "forecast", "What more labels would bring", facts.forecast, figures.forecast, curves, facts, figures.WIDE
+    )
 
 
 def _modality_pictures(curves: pd.DataFrame, facts: Facts) -> list[Picture]:

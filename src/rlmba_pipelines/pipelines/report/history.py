@@ -24,7 +24,10 @@ def curve_row(
     weights: dict[str, float],
     seconds: dict[str, float],
 ) -> dict[str, Any]:
-    """One point of the curve, measured on test, or on validation where there is no test split."""
+    """One point of the curve, measured on test, or on validation where there is no test split.
+
+    The forecast looks at ``validation_accuracy`` alone, since people stop buying by it.
+    """
     measured = test or validation
     low, high = wilson(int(measured["n_correct"]), int(measured["n"]))
     return {
@@ -34,6 +37,8 @@ def curve_row(
         "labels_total": spent(labels, n_validation),
         "measured_on": "test" if test else "validation",
         "n_measured": measured["n"],
+        "validation_accuracy": validation.get("accuracy", float("nan")),
+        "n_validation": validation.get("n", 0),
         "accuracy_low": low,
         "accuracy_high": high,
         **{name: value for name, value in measured.items() if name not in {"n", "n_correct", "n_classes"}},

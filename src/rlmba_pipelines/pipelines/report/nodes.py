@@ -30,10 +30,11 @@ from rlmba_pipelines.pipelines.report.gallery import bought_samples
 from rlmba_pipelines.pipelines.report.history import curve_of, curve_row, seconds_by_node
 from rlmba_pipelines.reporting import figures
 from rlmba_pipelines.reporting.data import BoughtSample, Facts, ReportData
+from rlmba_pipelines.reporting.outlook import Outlook, forecast_words, rule_words
 from rlmba_pipelines.reporting.report import render_report
 from rlmba_pipelines.simulation import simulate
 from rlmba_pipelines.simulation.round import Task
-from rlmba_pipelines.simulation.steps import stopped_because
+from rlmba_pipelines.simulation.steps import affordable, batch_size, stopped_because
 
 REPORTED_PACKAGES = ("rlmba_pipelines", "kedro", "torch", "numpy", "scikit-learn", "pandas")
 
@@ -120,6 +121,7 @@ def state_facts(
 ) -> Facts:
     """What the report says about the experiment as a whole."""
     last = history.iloc[-1]
+    outlook = outlook_of(history, setup, rounds)
     kind = (
         "test split"
         if last["measured_on"] == "test"
@@ -149,6 +151,25 @@ def state_facts(
         versions={name: version(name) for name in REPORTED_PACKAGES},
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         command=f"kedro rounds run {asked}",
+        forecast=forecast_words(outlook),
+        rules=tuple(rule_words(outlook, rounds)),
+        next_labels=outlook.next_labels,
+        target_accuracy=rounds.target_accuracy,
+    )
+
+
+def outlook_of(history: pd.DataFrame, setup: dict[str, Any], rounds: RoundsConfig) -> Outlook:
+    """Where the run stands after the closing measurement, on validation."""
+    known, last = history[history["validation_accuracy"].notna()], history.iloc[-1]
+    n_paid = int(last["labels_total"])
+    size = affordable(batch_size(rounds.query_size, setup["n_pool"]), n_paid, rounds)
+    n_bought = max(int(last["labels"]), n_paid - setup["n_validation"])  # some were given and cost nothing
+    return Outlook(
+        labels=known["labels"].tolist(),
+        accuracies=known["validation_accuracy"].tolist(),
+        n_validation=known["n_validation"].tolist(),
+        labels_spent=n_paid,
+        next_labels=min(size, setup["n_pool"] - n_bought),
     )
 
 
