@@ -22,7 +22,7 @@ from rlmba_pipelines.learning.selection.top_k import top_k
 from rlmba_pipelines.learning.types import PoolView, Selection, UserError
 
 DECIMALS = 12  # of a score, relative to its largest value: what differs less is rounding and shares a rank
-BLOCK_ENTRIES = 4_000_000  # distances in float64 at once; decides memory, never the result
+BLOCK_ENTRIES = 1_000_000  # distances in float64 at once; decides memory, never the result
 
 
 def _margin(view: PoolView) -> np.ndarray:
