@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from rlmba_pipelines.config import FusionConfig
+from rlmba_pipelines.models import fit
 from rlmba_pipelines.models.fusion import FusionNetwork
 from rlmba_pipelines.models.gradients import (
     GradientBalance,
@@ -98,6 +100,27 @@ def test_correct_evidence_teaches_samples_that_plain_evidential_training_cannot_
 
 
 # --- OGM-GE
+
+
+@pytest.mark.parametrize("unimodal_loss", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("share", [1.0, 1 / 3])
+def test_the_slope_of_the_joint_loss_has_the_bits_that_autograd_finds(unimodal_loss, share):
+    draw = torch.Generator().manual_seed(0)
+    present = (torch.rand(3, 5, 64, generator=draw) < 0.7).float()
+    loss_HKB = torch.rand(4, 5, 64, generator=draw, requires_grad=True)
+    config = FusionConfig(unimodal_loss=unimodal_loss)
+    (fit._joint_loss(loss_HKB, present, config).mean() * share).backward()
+    assert loss_HKB.grad is not None
+    assert_array_equal(fit._slope_of_joint_loss(present, config, share).numpy(), loss_HKB.grad.numpy())
+
+
+@pytest.mark.parametrize("dropout", [0.1, 0.5, 0.7, 0.99])
+def test_dropout_keeps_the_share_that_was_asked_for_at_mean_one(dropout):
+    keep = fit._kept((3, 40, 1001), dropout, torch.Generator().manual_seed(0), torch.device("cpu"))
+    assert keep is not None
+    dropped = round(256 * dropout)
+    assert set(keep.unique().tolist()) == {0.0, float(np.float32(256 / (256 - dropped)))}
+    assert abs(float((keep == 0).float().mean()) - dropped / 256) < 4 * (0.25 / keep.numel()) ** 0.5
 
 
 def test_ogm_coefficients_of_two_modalities_are_those_of_the_paper():
