@@ -8,52 +8,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
-import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
-import torch
-from kedro.framework.startup import bootstrap_project
 
-from rlmba_pipelines.learning.metrics.learning_curve import area_under_curve
+from curves import REPORTED_SEEDS, ROOT, ROUNDS, SETTING, Run, machine, prepare, prepared_task, run_in_memory, write
 from rlmba_pipelines.learning.metrics.statistics import paired_difference
-from rlmba_pipelines.rounds.commits import PREPARED, Experiment
-from rlmba_pipelines.rounds.driver import Request, Runner, quiet, run_rounds
-from rlmba_pipelines.rounds.replay import task_of
+from rlmba_pipelines.rounds.driver import Request, Runner, quiet
 from rlmba_pipelines.rounds.unroll import stage_name
 from rlmba_pipelines.simulation import simulate
-from rlmba_pipelines.simulation.tables import TRAINING
 
-ROOT = Path(__file__).resolve().parents[1]
 STRATEGIES = ("random", "herding", "margin", "entropy", "badge", "core_set")
-REPORTED_SEEDS = tuple(range(10))  # tuning used 100 and up
-BASE = "bench"
 
 
-def curve(strategy: str, seed: int) -> tuple[str, int, float, float]:
-    """Area under the curve and final accuracy of one run, in memory, one thread."""
-    torch.set_num_threads(1)
-    task, oracle = task_of(Experiment.of(ROOT, BASE))
-    rounds = task.parameters.rounds.model_copy(update={"strategy": strategy, "seed": seed, "rounds": 5})
-    asked = replace(task, parameters=task.parameters.model_copy(update={"rounds": rounds}))
-    points = [
-        (int((r.labels["purpose"] == TRAINING).sum()), r.test["accuracy"])
-        for r in simulate(asked, oracle.label)
-        if r.test
-    ]
-    labels, accuracy = np.array(points).T
-    return strategy, seed, area_under_curve(labels, accuracy), float(accuracy[-1])
+def curve(strategy: str, seed: int) -> tuple[str, int, Run]:
+    return strategy, seed, run_in_memory({"rounds": {"strategy": strategy}}, seed)
 
 
 def compare(workers: int) -> list[dict[str, float | str]]:
@@ -62,10 +37,10 @@ def compare(workers: int) -> list[dict[str, float | str]]:
     area: dict[str, list[float]] = {}
     final: dict[str, list[float]] = {}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for n, (strategy, seed, under, last) in enumerate(pool.map(curve, *zip(*jobs, strict=True)), 1):
-            print(f"  {n}/{len(jobs)} {strategy} seed {seed}: {100 * under:.2f}", flush=True)
-            area.setdefault(strategy, []).append(100 * under)
-            final.setdefault(strategy, []).append(100 * last)
+        for n, (strategy, seed, found) in enumerate(pool.map(curve, *zip(*jobs, strict=True)), 1):
+            print(f"  {n}/{len(jobs)} {strategy} seed {seed}: {found.area:.2f}", flush=True)
+            area.setdefault(strategy, []).append(found.area)
+            final.setdefault(strategy, []).append(100 * found.final["accuracy"])
     rows: list[dict[str, float | str]] = []
     for strategy in STRATEGIES:
         row: dict[str, float | str] = {
@@ -74,8 +49,8 @@ def compare(workers: int) -> list[dict[str, float | str]]:
             "final accuracy": statistics.mean(final[strategy]),
         }
         if strategy != "random":
-            found = paired_difference(np.array(area[strategy]), np.array(area["random"]))
-            row |= {"minus random": found.mean, "low": found.low, "high": found.high, "p": found.p}
+            gap = paired_difference(np.array(area[strategy]), np.array(area["random"]))
+            row |= {"minus random": gap.mean, "low": gap.low, "high": gap.high, "p": gap.p}
         rows.append(row)
     return rows
 
@@ -87,17 +62,17 @@ def overhead(repeats: int) -> dict[str, float]:
     beside it, now the one first and now the other.
     """
     pairs: list[tuple[float, float]] = []
-    task, oracle = task_of(Experiment.of(ROOT, BASE))
+    task, oracle = prepared_task()
     with quiet():
         for repeat in range(repeats + 1):
             name = f"bench-overhead-{os.getpid()}-{repeat}"
-            run = Runner(Request(ROOT, None, {"experiment": name, "rounds": {"rounds": 5}}))
-            run("ingest", "feature_extraction", rounds=5)
-            run(stage_name(0), rounds=5)
+            run = Runner(Request(ROOT, None, {"experiment": name, "rounds": {"rounds": ROUNDS}}))
+            run("ingest", "feature_extraction", rounds=ROUNDS)
+            run(stage_name(0), rounds=ROUNDS)
             results = simulate(task, oracle.label)
             next(results)
-            for k in range(1, 6):
-                turns: list[Callable[[], object]] = [partial(run, stage_name(k), rounds=5), partial(next, results)]
+            for k in range(1, ROUNDS + 1):
+                turns: list[Callable[[], object]] = [partial(run, stage_name(k), rounds=ROUNDS), partial(next, results)]
                 seconds = [0.0, 0.0]
                 for turn in (0, 1) if k % 2 else (1, 0):  # the second finds warmer caches
                     started = time.perf_counter()
@@ -120,10 +95,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=["compare", "overhead"])
     options = parser.parse_args()
-    logging.getLogger("kedro").setLevel(logging.WARNING)
-    bootstrap_project(ROOT)
-    if not Experiment.of(ROOT, BASE).is_done(PREPARED):
-        run_rounds(Request(ROOT, None, {"experiment": BASE, "rounds": {"rounds": 5}}), print)
+    prepare()
     path = ROOT / "docs" / "benchmarks.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     if options.only != "compare":
@@ -131,16 +103,9 @@ def main() -> None:
         print(found["overhead"])
     if options.only != "overhead":
         found["comparison"] = compare(options.workers)
-    found["machine"] = {
-        "cores": os.cpu_count(),
-        "processor": platform.machine(),
-        **{name: version(name) for name in ("rlmba_pipelines", "torch", "numpy", "kedro")},
-    }
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as stream:
-        json.dump(found, stream, indent=1)
-    os.replace(stream.name, path)
-    path.chmod(0o644)
-    (ROOT / "docs" / "benchmarks.md").write_text(page(found))
+    found["machine"] = machine()
+    write(path, json.dumps(found, indent=1))
+    write(path.with_suffix(".md"), page(found))
 
 
 def page(found: dict) -> str:
@@ -156,10 +121,8 @@ def page(found: dict) -> str:
         lines += [
             "## Accuracy per label, committed emoji data",
             "",
-            "67 classes, pool of 4,021, start 200, five rounds of 200, seeds "
-            f"{REPORTED_SEEDS[0]}–{REPORTED_SEEDS[-1]} (tuning used other seeds), the same learner and start batch for "
-            "every strategy. Area under the learning curve on the test split in points of accuracy; difference to "
-            "random paired over seeds, 95 % interval (paired t).",
+            f"{SETTING}, the same learner and start batch for every strategy. Area under the learning curve on the "
+            "test split in points of accuracy; difference to random paired over seeds, 95 % interval (paired t).",
             "",
             "| strategy | area | minus random | 95 % interval | p | final accuracy |",
             "|---|---|---|---|---|---|",

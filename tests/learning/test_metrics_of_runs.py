@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from rlmba_pipelines.learning.metrics.learning_curve import area_under_curve, labels_saved, labels_to_reach
-from rlmba_pipelines.learning.metrics.statistics import bootstrap_interval, paired_difference, wilson
+from rlmba_pipelines.learning.metrics.statistics import bootstrap_interval, holm, paired_difference, wilson
 
 
 @pytest.fixture
@@ -74,6 +74,19 @@ def test_a_difference_without_spread_is_certain_and_one_pair_is_refused():
     assert paired_difference(same, same) == (0, 0, 0, 1)
     with pytest.raises(ValueError, match="two pairs"):
         paired_difference(np.array([1.0]), np.array([0.0]))
+
+
+def test_holm_calls_significant_what_stepping_down_calls_significant(rng):
+    p = rng.random(12) ** 3
+    adjusted = holm(p)
+    for alpha in np.linspace(0.01, 0.99, 99):
+        significant = np.zeros(len(p), dtype=bool)
+        for k, at in enumerate(np.argsort(p)):  # the procedure itself: from the smallest on, until one fails
+            if p[at] > alpha / (len(p) - k):
+                break
+            significant[at] = True
+        assert ((adjusted <= alpha) == significant).all()
+    assert holm(np.array([0.6, 0.5])).tolist() == [1.0, 1.0]
 
 
 def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says(rng):
