@@ -134,6 +134,28 @@ def test_a_medium_that_changed_since_ingest_stops_the_run_by_name(project, tmp_p
         extract_features(manifest, changed, TINY, tmp_path, CAPS, ("audio", "text"), progress=False)
 
 
+def test_an_encoder_that_gives_nan_is_refused_with_the_medium_and_nothing_of_it_is_kept(project, tmp_path, monkeypatch):
+    manifest, _, read = checked(project)
+    encoder = load_encoder("tiny", "text", TINY)
+    monkeypatch.setattr(extract, "load_encoder", lambda *_: SpoiledBy("a dog", encoder))
+    with pytest.raises(UserError, match=r"tiny-text.* not finite for 1 of 3 text media \(first: 'a dog'\)"):
+        extract_features(manifest, read, TINY, tmp_path, CAPS, ("text",), progress=False)
+    assert list(tmp_path.rglob("*.npy")) == []
+
+
+class SpoiledBy:
+    """An encoder whose row of one text is NaN."""
+
+    def __init__(self, text, encoder):
+        self.text, self.encoder, self.fingerprint = text, encoder, encoder.fingerprint
+
+    def encode(self, items):
+        texts = list(items)
+        rows = self.encoder.encode(texts)
+        rows[[text == self.text for text in texts]] = np.nan
+        return rows
+
+
 def test_importing_the_room_loads_neither_torch_nor_a_media_library():
     import subprocess
     import sys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -222,6 +223,17 @@ def test_a_loss_that_is_not_finite_is_refused_by_the_names_of_samples():
     features, labels = make_task()
     with pytest.raises(ValueError, match=r"loss is not finite.*s0\d\d\d.*learning_rate"):
         fit_fusion(features, labels, SMALL.model_copy(update={"learning_rate": 1e30}), seed=0)
+
+
+def test_whichever_weight_is_not_finite_nothing_is_ranked_and_samples_are_named():
+    features, labels = make_task()
+    state = fit_fusion(features, first(labels, 6), SMALL, seed=0)
+    weights = set(state.tensors) - {"weights_M", "class_frequency_C"}
+    assert len(weights) >= 4
+    for name in sorted(weights):
+        spoiled = replace(state, tensors={**state.tensors, name: np.full_like(state.tensors[name], np.nan)})
+        with pytest.raises(UserError, match=r"Predictions.* not finite .*s0\d\d\d"):
+            predict_fusion(spoiled, features, SMALL)
 
 
 def test_other_modalities_than_those_of_the_fit_are_refused():

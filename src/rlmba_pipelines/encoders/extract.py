@@ -79,7 +79,8 @@ def extract_features(
         Rows sorted by sample id, zeros where a modality is absent.
 
     Raises:
-        UserError: an encoder cannot be had, or a medium has changed or become unreadable since ingest.
+        UserError: an encoder cannot be had or gives numbers that are not finite, or a medium has changed or become
+            unreadable since ingest.
     """
     manifest = manifest.sort_values("sample_id", ignore_index=True)
     found = {m: find_encoder(getattr(config, m), m, config) for m in modalities}
@@ -149,7 +150,14 @@ def _shards(modality: str, media: Sequence[Medium], workers: int) -> list[Shard]
 def _encode_shard(read: Read, config: EncodersConfig, caps: MediaCaps, shard: Shard) -> np.ndarray:
     """float32[n, D] for the media of a shard: read, compare with the manifest's sha256, decode, encode."""
     encoder = _loaded(getattr(config, shard.modality), shard.modality, config)
-    return encoder.encode(_decoded(read, config, caps, shard, getattr(encoder, "n_frames", config.video_frames)))
+    rows = encoder.encode(_decoded(read, config, caps, shard, getattr(encoder, "n_frames", config.video_frames)))
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(bad):
+        raise UserError(
+            f"The encoder {encoder.fingerprint} gives numbers that are not finite for {len(bad)} of {len(rows)} "
+            f"{shard.modality} media (first: {shard.media[bad[0]].cell[:60]!r}); choose another one, or drop them."
+        )
+    return rows
 
 
 _in_memory: dict[tuple[str, str, EncodersConfig], Encoder] = {}

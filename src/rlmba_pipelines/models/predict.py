@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from rlmba_pipelines.config import FusionConfig
 from rlmba_pipelines.learning.types import Features, Predictions
+from rlmba_pipelines.learning.types.ids import check_finite
 from rlmba_pipelines.models.state import FREQUENCY, FusionState, device_of, network_of, tensors_of, torch_threads
 
 
@@ -27,7 +28,8 @@ def predict_fusion(
             frequencies of the training labels, the best that can be said without looking.
 
     Raises:
-        ValueError: modalities other than those of the fit, or features that are not finite.
+        ValueError: modalities other than those of the fit.
+        UserError: features, or what the network makes of them, are not finite; the samples are named.
     """
     if features.modalities != state.modalities:
         raise ValueError(f"The model knows the modalities {state.modalities}, the features have {features.modalities}")
@@ -51,10 +53,12 @@ def _predict(
             found["modality_embedding_NMD"] = heads.modality_embedding[:, 0, :n].transpose(0, 1)
         for name, value in found.items():
             parts.setdefault(name, []).append(value.cpu().numpy())
+    whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    for name in ("unimodal_NMC", "embedding_ND", "modality_embedding_NMD"):  # what is fused is checked by the noun
+        check_finite(whole[name], f"Predictions.{name}", features.sample_ids)
     return Predictions(
         sample_ids=features.sample_ids, modalities=state.modalities,
-        present_NM=features.present_NM & (seen_M.cpu().numpy() > 0),
-        **{name: np.concatenate(arrays) for name, arrays in parts.items()},
+        present_NM=features.present_NM & (seen_M.cpu().numpy() > 0), **whole,
     )
 
 

@@ -31,8 +31,7 @@ def reduce_features(features: Features, n_components: int, fit_ids: np.ndarray |
         number of threads: sums over several threads differ in their last bits, so there is one.
 
     Raises:
-        UserError: a modality is present in none of ``fit_ids``.
-        ValueError: a present row is not finite; the sample is named.
+        UserError: a modality is present in none of ``fit_ids``, or a present row is not finite; the sample is named.
     """
     fit_rows = np.sort(rows_of(features.sample_ids, fit_ids))
     blocks = {}
@@ -51,12 +50,13 @@ def reduce_features(features: Features, n_components: int, fit_ids: np.ndarray |
 
 
 def check_finite_rows(block: np.ndarray, present_N: np.ndarray, sample_ids: np.ndarray, name: str) -> None:
-    """Raise a ValueError that names the samples whose present rows hold NaN or infinity."""
+    """Raise a UserError that names the samples whose present rows hold NaN or infinity."""
     bad_N = present_N & ~np.isfinite(block).all(axis=1)
     if bad_N.any():
         names = ", ".join(str(s) for s in sample_ids[bad_N][:3])
         n_bad = int(bad_N.sum())
-        raise ValueError(f"Features of {name!r}: {n_bad} samples have values that are not finite (first: {names})")
+        raise UserError(f"Features of {name!r}: {n_bad} samples have values that are not finite (first: {names}); "
+                        "look at their media, or choose another encoder.")
 
 
 def _reduced(block: np.ndarray, fit_rows: np.ndarray, n_components: int) -> np.ndarray:

@@ -102,7 +102,7 @@ def forecast(curves: pd.DataFrame, facts: Facts, size: Size = WIDE) -> Figure:
         known = curve[curve["validation_accuracy"].notna()]
         _line(axes, known["labels"], 100 * known["validation_accuracy"], "strategy", "o", ())
         batches = found.labels + facts.next_labels * np.arange(FORECAST_BATCHES + 1)
-        mean, low, high = (100 * np.array(part) for part in zip(*map(found.measured, batches), strict=True))
+        mean, low, high = 100 * np.array([found.measured(int(n)) for n in batches]).T
         axes.fill_between(batches, low, high, color=LIGHT["strategy"], alpha=0.13, linewidth=0)
         _line(axes, pd.Series(batches), pd.Series(mean), "strategy", "", (1.5, 1.2))
         ends.append((float(mean[-1]), "forecast", "strategy"))

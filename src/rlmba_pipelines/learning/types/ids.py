@@ -22,14 +22,18 @@ def check_ids(sample_ids: np.ndarray, where: str) -> None:
 
 
 def check_finite(array: np.ndarray, where: str, sample_ids: np.ndarray) -> None:
-    """Name the samples whose values are not finite; a NaN is never ranked."""
+    """Name the samples whose values are not finite; a NaN is never ranked.
+
+    Raises:
+        UserError: a value is NaN or infinite.
+    """
     if len(array) == 0:  # nothing to split into rows
         return
     parts = (array[start : start + BLOCK_ROWS] for start in range(0, len(array), BLOCK_ROWS))
     bad_N = ~np.concatenate([np.isfinite(part).reshape(len(part), -1).all(axis=1) for part in parts])
     if bad_N.any():
         names = ", ".join(str(s) for s in sample_ids[bad_N][:3])
-        raise ValueError(f"{where}: {int(bad_N.sum())} samples have values that are not finite (first: {names})")
+        raise UserError(f"{where}: {int(bad_N.sum())} samples have values that are not finite (first: {names}).")
 
 
 def rows_of(sample_ids: np.ndarray, wanted_ids: np.ndarray | Sequence[str]) -> np.ndarray:
