@@ -261,7 +261,7 @@ class Sweep:
                 "torn": torn + self.torn(),
                 "lost": len([row for row in before if row not in after]),
                 "billed twice": len(after) - len({row[0] for row in after}),
-                "leftovers": len(list(self.data.rglob(".writing-*"))),
+                "leftovers": len(list(self.data.glob(f"*/{NAME}/**/.writing-*"))),  # the cache is swept by the hour
                 "digests": self.digests() if code == 0 else {},
             }
 

@@ -180,6 +180,17 @@ def test_a_branch_goes_on_as_the_original_did_and_otherwise_with_another_seed_or
     assert "as committed" in project.ok("rounds", "verify", "--experiment", "a")
 
 
+def test_what_was_withdrawn_is_withdrawn_in_every_branch_whenever_that_was(project: Project) -> None:
+    first = project.selections("a", 0)[0][0]
+    with Ledger(project.path / CONTROL / "ledger.sqlite") as ledger:
+        ledger.withdraw([first], "asked to")
+    for from_round, answers in ((0, 0), (1, 12), (3, 28)):
+        made = branch(Experiment.of(project.path, "a"), f"b{from_round}", from_round)
+        with Ledger(made.ledger_path) as ledger:
+            assert ledger.withdrawn() == (first,)
+            assert len(ledger.rows()) == answers
+
+
 def test_a_branch_is_refused_where_it_cannot_be_what_it_promises(project: Project) -> None:
     branching = ("rounds", "branch", "--of", "a", "--experiment", "b", "--from-round")
     assert "the last one is --from-round 3" in project.refused(*branching, "4")

@@ -64,15 +64,16 @@ def ledger_damage(path: Path, state: LedgerState | None = None) -> str | None:
     return None
 
 
-def copy_ledger(source: Path, target: Path, state: LedgerState) -> None:
-    """A new ledger with what ``source`` held at ``state``, and with every withdrawal made since: those always hold."""
+def copy_ledger(source: Path, target: Path, state: LedgerState | None) -> None:
+    """A new ledger with what ``source`` held at ``state`` (None: nothing), and every withdrawal: those always hold."""
+    sizes = state.sizes if state else {}
     for path in (source, target):
         Ledger(path).__exit__(None, None, None)  # brings the schema up to date, or makes it
     with closing(sqlite3.connect(target, isolation_level=None)) as db:
         db.execute("ATTACH ? AS source", (str(source),))
         db.execute("BEGIN")
         for table in _tables(db):
-            limit = -1 if table == "withdrawn" else state.sizes.get(table, (0, 0))[0]
+            limit = -1 if table == "withdrawn" else sizes.get(table, (0, 0))[0]
             db.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table} ORDER BY rowid LIMIT {limit}")
         db.execute("COMMIT")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

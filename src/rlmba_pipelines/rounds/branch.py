@@ -57,9 +57,8 @@ def branch(
         if seed is not None and from_round > 0:
             commits[-1] = _reseed(commits[-1], folders, seed)
         new = Experiment(name, folders[control])
-        held = commits[-1].ledger
-        if held is not None:
-            copy_ledger(source.ledger_path, new.ledger_path, held)
+        if source.ledger_path.exists():
+            copy_ledger(source.ledger_path, new.ledger_path, commits[-1].ledger)
         request = source.request()
         runtime_params = _changed({**request["runtime_params"], "experiment": name}, strategy, seed)
         new.request_path.write_text(json.dumps({**request, "runtime_params": runtime_params}, indent=1))
