@@ -93,18 +93,17 @@ def galaxy(view: PoolView, query_size: int, rng: np.random.Generator) -> Selecti
     assumed_N = np.where(view.y != UNLABELED, view.y, probabilities_NC.argmax(axis=1))
     seen_N = view.labeled_N.copy()
     turns = rng.permutation(n_classes) if n_classes > 2 else np.array([1])
-    order_by_class: dict[int, np.ndarray] = {}
-    place_by_class: dict[int, np.ndarray] = {}
+    n_lines = min(len(turns), query_size)  # filled as their turn comes
+    order_LN, place_LN = (np.empty((n_lines, n_samples), dtype=np.int32) for _ in range(2))
     rows, picked = list[int](), list[tuple[float, ...]]()
     for turn in range(query_size):
-        class_idx = int(turns[turn % len(turns)])
-        if class_idx not in order_by_class:
-            order = class_order(probabilities_NC, class_idx)
-            place_N = np.empty(n_samples, dtype=np.int32)
-            place_N[order] = np.arange(n_samples)
-            order_by_class[class_idx], place_by_class[class_idx] = order.astype(np.int32), place_N
-        order = order_by_class[class_idx]
-        places = np.sort(place_by_class[class_idx][seen_N]).astype(np.int64)
+        line = turn % len(turns)
+        class_idx = int(turns[line])
+        order = order_LN[line]
+        if line == turn:
+            order[:] = class_order(probabilities_NC, class_idx)
+            place_LN[line, order] = np.arange(n_samples)
+        places = np.sort(place_LN[line, seen_N]).astype(np.int64)
         place, path, found_by = next_place(places, assumed_N[order[places]] == class_idx, n_samples)
         row = int(order[place]) if place >= 0 else int(rng.choice(np.flatnonzero(~seen_N)))
         rows.append(row)
