@@ -18,6 +18,7 @@ from rlmba_pipelines.labeling import WaitingForLabels
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.reporting.outlook import forecast_words, rule_words
+from rlmba_pipelines.rounds.append import append
 from rlmba_pipelines.rounds.branch import branch, branching
 from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.driver import (
@@ -30,6 +31,8 @@ from rlmba_pipelines.rounds.driver import (
     run_rounds,
     stop_reason,
 )
+from rlmba_pipelines.rounds.journal import JOURNAL, finish_append
+from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.outlook import outlook_of
 from rlmba_pipelines.rounds.parameters import asked_for
 from rlmba_pipelines.rounds.people import (
@@ -39,11 +42,13 @@ from rlmba_pipelines.rounds.people import (
     export_batch,
     import_answers,
     known_classes,
+    media_folder,
     open_batch,
 )
 from rlmba_pipelines.rounds.tidy import prune
 from rlmba_pipelines.rounds.unroll import FINAL, stage_name
 from rlmba_pipelines.rounds.verify import verify
+from rlmba_pipelines.rounds.withdraw import withdraw
 
 
 def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
@@ -136,6 +141,15 @@ def run_command(metadata: ProjectMetadata, /, **options: Any) -> None:
     _tell(run_rounds(request, click.echo))
 
 
+def _experiment(project_path: Path, name: str) -> Experiment:
+    """The experiment, with an append that was killed while it moved in finished first."""
+    found = Experiment.of(project_path, name)
+    if (found.folder / JOURNAL).exists():
+        with locked(found.folder):
+            finish_append(found)
+    return found
+
+
 def _share(text: str | None) -> float | None:
     """``2%`` and ``0.02`` as 0.02."""
     if text is None:
@@ -167,7 +181,7 @@ def _request(project_path: Path, options: dict[str, Any]) -> Request:
     if options["manifest"] is not None:
         overrides["manifest"] = str(options["manifest"].resolve())
     overrides["experiment"] = options["experiment"] or _name_of(options)
-    before = Experiment.of(project_path, overrides["experiment"]).request()
+    before = _experiment(project_path, overrides["experiment"]).request()
     runtime_params = _merged(before["runtime_params"], overrides)  # going on needs nothing but the experiment's name
     return Request(project_path, options["env"] or before["env"], runtime_params, options["first"], options["last"])
 
@@ -215,7 +229,7 @@ def _short(path: Path) -> str:
 @one_sentence
 def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None:
     """What is done, what is open, and what happens next."""
-    found = Experiment.of(metadata.project_path, experiment or "main")
+    found = _experiment(metadata.project_path, experiment or "main")
     done = found.rounds_done()
     if done < 0 and open_batch(found) is None:
         click.echo(f"experiment {found.name!r}: nothing is done yet; start with 'kedro rounds run'.")
@@ -260,7 +274,7 @@ def _tell_outlook(experiment: Experiment) -> None:
 @one_sentence
 def verify_command(metadata: ProjectMetadata, /, experiment: str | None) -> None:
     """Hash everything again that was committed; exit code 1 and a sentence each where something is damaged."""
-    found = Experiment.of(metadata.project_path, experiment or "main")
+    found = _experiment(metadata.project_path, experiment or "main")
     verified = verify(found)
     for problem in verified.problems:
         click.secho(problem, fg="red")
@@ -285,7 +299,7 @@ def branch_command(
     metadata: ProjectMetadata, /, from_round: int, experiment: str, source: str, strategy: str | None, seed: int | None
 ) -> None:
     """Try an old round another way: a new experiment that shares all before it and knows nothing after it."""
-    made = branch(Experiment.of(metadata.project_path, source), experiment, from_round, strategy, seed)
+    made = branch(_experiment(metadata.project_path, source), experiment, from_round, strategy, seed)
     click.echo(
         f"experiment {made.name!r} continues {source!r} from round {from_round}; "
         f"next: kedro rounds run --experiment {made.name}"
@@ -299,7 +313,7 @@ def branch_command(
 @one_sentence
 def prune_command(metadata: ProjectMetadata, /, keep_attempts: int, experiment: str | None) -> None:
     """Remove attempts that were never committed, but for the newest of each dataset."""
-    found = Experiment.of(metadata.project_path, experiment or "main")
+    found = _experiment(metadata.project_path, experiment or "main")
     pruned = prune(found, keep_attempts)
     for attempt in pruned.attempts:
         click.echo(f"removed {attempt}")
@@ -324,7 +338,7 @@ def import_command(
     experiment: str | None,
 ) -> None:
     """Take the answers of people, and go on when a batch is complete."""
-    found = Experiment.of(metadata.project_path, experiment or "main")
+    found = _experiment(metadata.project_path, experiment or "main")
     parameters = asked_for(found)
     _go_on(
         metadata,
@@ -371,7 +385,7 @@ def _go_on(metadata: ProjectMetadata, found: Experiment, imported: Imported) -> 
 @one_sentence
 def export_command(metadata: ProjectMetadata, /, folder: Path, disputed: bool, experiment: str | None) -> None:
     """Write the open batch for annotators: CSV and JSON Lines with ranks, guesses, reasons and media paths."""
-    found = Experiment.of(metadata.project_path, experiment or "main")
+    found = _experiment(metadata.project_path, experiment or "main")
     csv, jsonl, n = export_batch(found, asked_for(found), folder, disputed=disputed)
     click.echo(f"{n} samples:\n  {_short(csv)}\n  {_short(jsonl)}")
 
@@ -382,7 +396,7 @@ def export_command(metadata: ProjectMetadata, /, folder: Path, disputed: bool, e
 @one_sentence
 def close_command(metadata: ProjectMetadata, /, experiment: str | None) -> None:
     """Go on with the answers there are; samples that nobody answered go back into the pool."""
-    found = Experiment.of(metadata.project_path, experiment or "main")
+    found = _experiment(metadata.project_path, experiment or "main")
     n_back = close_round(found, asked_for(found).labeling)
     click.echo(f"{n_back} samples without an answer go back into the pool.")
     request = found.request()
@@ -396,7 +410,7 @@ def close_command(metadata: ProjectMetadata, /, experiment: str | None) -> None:
 @one_sentence
 def classes_command(metadata: ProjectMetadata, /, names: tuple[str, ...], experiment: str | None) -> None:
     """List the classes, or make NAMES known: the only way in which a new one appears after the first batch."""
-    found = Experiment.of(metadata.project_path, experiment or "main")
+    found = _experiment(metadata.project_path, experiment or "main")
     parameters = asked_for(found)
     if names:
         _go_on(metadata, found, add_classes(found, names, parameters))
@@ -406,6 +420,49 @@ def classes_command(metadata: ProjectMetadata, /, names: tuple[str, ...], experi
             click.echo(name)
 
 
+@rounds.command("append")
+@click.argument("manifest", type=click.Path(path_type=Path))
+@_experiment_option
+@click.pass_obj
+@one_sentence
+def append_command(metadata: ProjectMetadata, /, manifest: Path, experiment: str | None) -> None:
+    """Let the pool grow: MANIFEST has the rows there were, and new ones."""
+    found = _experiment(metadata.project_path, experiment or "main")
+    parameters, before = asked_for(found), found.request()
+    runtime_params = {**before["runtime_params"], "experiment": found.name, "manifest": str(manifest.resolve())}
+    request = Request(metadata.project_path, before["env"], runtime_params)
+    click.echo(f"{append(request, parameters, click.echo):,} new samples; the next round looks at them too.")
+
+
+@rounds.command("withdraw")
+@click.argument("sample_ids", nargs=-1, required=True)
+@click.option("--reason", required=True, help="Why, for the record.")
+@click.option("--delete-media", is_flag=True, help="Delete the media files too.")
+@_experiment_option
+@click.pass_obj
+@one_sentence
+def withdraw_command(
+    metadata: ProjectMetadata,
+    /,
+    sample_ids: tuple[str, ...],
+    reason: str,
+    delete_media: bool,
+    experiment: str | None,
+) -> None:
+    """Never use samples again: labels, features and media references go, tombstone and bill stay."""
+    found = _experiment(metadata.project_path, experiment or "main")
+    folder = media_folder(found, asked_for(found))
+    if delete_media and folder is None:
+        raise UserError("Where the media lie is not known for this experiment; delete the files yourself.")
+    done = withdraw(found, sample_ids, reason, folder if delete_media else None)
+    click.echo(
+        f"{done.new} samples withdrawn; {done.files} committed files written anew, {len(done.media)} media deleted. "
+        "What was exported before lies with whoever has it."
+    )
+    for name in done.elsewhere:
+        click.secho(f"experiment {name!r} holds them too:  add --experiment {name}", fg="yellow")
+
+
 @rounds.command("ledger")
 @_experiment_option
 @click.option("--all", "everything", is_flag=True, help="Superseded answers too, with their source files.")
@@ -413,7 +470,7 @@ def classes_command(metadata: ProjectMetadata, /, names: tuple[str, ...], experi
 @one_sentence
 def ledger_command(metadata: ProjectMetadata, /, experiment: str | None, everything: bool) -> None:
     """Print every answer that was bought, as CSV, and the bill."""
-    found = Experiment.of(metadata.project_path, experiment or "main")
+    found = _experiment(metadata.project_path, experiment or "main")
     asked_for(found)
     with Ledger(found.ledger_path) as ledger:
         history, aside, withdrawn = ledger.history(), ledger.quarantined(), ledger.withdrawn()

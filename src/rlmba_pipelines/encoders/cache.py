@@ -8,7 +8,7 @@ under another name, fsynced and renamed: a killed run keeps all of its finished 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +73,20 @@ class FeatureCache:
         self._write(f"{name}.rows.npy", np.asarray(rows, dtype=np.float32))
         self._write(f"{name}.keys.npy", keys)
         self._open(self.folder / f"{name}.keys.npy")
+
+    def forget(self, sha256s: Collection[str]) -> None:
+        """Remove rows for good: what else a shard holds is written anew before the old shard goes."""
+        gone = {bytes.fromhex(s) for s in sha256s}
+        for keys_path in sorted(self.folder.glob("*.keys.npy")):
+            rows_path = keys_path.with_name(keys_path.name.replace(".keys.npy", ".rows.npy"))
+            keys = [key.tobytes() for key in np.load(keys_path, allow_pickle=False)]
+            kept = [i for i, key in enumerate(keys) if key not in gone]
+            if len(kept) < len(keys):
+                rows = np.load(rows_path, allow_pickle=False)
+                self.put([keys[i].hex() for i in kept], rows[kept])
+                keys_path.unlink()
+                rows_path.unlink()
+        self._place = {key: place for key, place in self._place.items() if key not in gone}
 
     def _open(self, keys_path: Path) -> None:
         """Index a shard; one that cannot be read, or is not whole, counts as never written."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Protocol
 
 import pandas as pd
@@ -57,13 +57,11 @@ class PeopleOracle:
 
     Args:
         resolved: what their answers come to, of ``agreement.resolve``.
-        withdrawn: samples that must not be used any more; nobody waits for them.
         closed: whether the open round was closed, so that nobody waits for the rest.
     """
 
-    def __init__(self, resolved: pd.DataFrame, withdrawn: Collection[str], closed: bool) -> None:
+    def __init__(self, resolved: pd.DataFrame, closed: bool) -> None:
         self._settled = resolved[resolved["state"] == SETTLED]
-        self._withdrawn = set(withdrawn)
         self._closed = closed
 
     def label(self, batch: pd.DataFrame) -> pd.DataFrame:
@@ -72,9 +70,7 @@ class PeopleOracle:
         Raises:
             WaitingForLabels: some samples are not settled yet.
         """
-        asked = set(batch["sample_id"]) - self._withdrawn
-        rows = self._settled[self._settled["sample_id"].isin(asked)]
-        if len(rows) < len(asked) and not self._closed:
-            n_done = len(batch) - len(asked) + len(rows)
-            raise WaitingForLabels(int(batch["round"].iloc[0]), n_done, len(batch))
+        rows = self._settled[self._settled["sample_id"].isin(set(batch["sample_id"]))]
+        if len(rows) < len(batch) and not self._closed:
+            raise WaitingForLabels(int(batch["round"].iloc[0]), len(rows), len(batch))
         return rows[list(COLUMNS)]

@@ -22,10 +22,12 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.branch import branching
 from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, damaged, read_object
 from rlmba_pipelines.rounds.current import current
+from rlmba_pipelines.rounds.journal import finish_append
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.parameters import checked, shaping
 from rlmba_pipelines.rounds.tidy import sweep
 from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, REPORT, START, stage_name
+from rlmba_pipelines.rounds.withdraw import erase_withdrawn
 from rlmba_pipelines.simulation.steps import nothing_to_buy, stopped_because
 from rlmba_pipelines.simulation.tables import pool_prices, spent
 
@@ -95,6 +97,8 @@ def run_rounds(request: Request, say: Say) -> Outcome:
     with locked(experiment.folder) as fresh, quiet():
         if fresh:
             sweep(experiment)
+            finish_append(experiment)
+            erase_withdrawn(experiment)
         run = Runner(request)
         parameters = run.parameters()
         experiment.check_parameters(shaping(parameters))

@@ -233,7 +233,7 @@ def nothing_to_buy(prices: pd.Series, labels: pd.DataFrame, rounds: RoundsConfig
     Args:
         prices: what a label costs, by id of every sample of the pool.
     """
-    left = prices.drop(index=labels["sample_id"], errors="ignore")
+    left = prices[~prices.index.isin(labels["sample_id"])]
     if left.empty:
         return "every sample of the pool is labeled"
     paid = float(labels["cost"].sum())

@@ -26,8 +26,9 @@ def check_samples(
     manifest: Path, feature_cache: Path, ingest: IngestConfig, encoders: EncodersConfig, labeling: LabelingConfig
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the manifest and decode every medium once; unreadable ones are set aside with their reason."""
+    prices = {str(name): price for name, price in labeling.prices.items()}
     return check_media(
-        read_manifest(manifest, modalities=ingest.modalities, prices=dict(labeling.prices)),
+        read_manifest(manifest, modalities=ingest.modalities, prices=prices),
         media_root(manifest, ingest),
         decoders(encoders, ingest.caps),
         caps=ingest.caps,

@@ -1,0 +1,231 @@
+"""Samples that must not be used any more: tombstones in the ledger, everything else about them removed.
+
+The one operation that changes what is committed. The ledger's tombstone is written first; whatever is killed after it
+is finished by the next ``withdraw`` or ``run``, since erasing what is erased already changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlmba_pipelines.datasets.arrays import EvidenceDataset, FeaturesDataset, PredictionsDataset
+from rlmba_pipelines.disk import replacing
+from rlmba_pipelines.encoders.cache import FeatureCache
+from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.ledger import WITHDRAWN, Ledger
+from rlmba_pipelines.rounds.commits import Commit, Experiment, digest_of
+from rlmba_pipelines.rounds.lock import locked
+from rlmba_pipelines.simulation.tables import MEDIA
+from rlmba_pipelines.sources.manifest import MODALITIES
+from rlmba_pipelines.sources.media import MediaRoot, is_reference
+
+Write = Callable[[Path], object]  # writes what a file is to become
+Erase = Callable[[Path, set[str]], Write | None]  # committed file, ids -> how it is written without them; None: it is
+SHOWN = (*MEDIA, "guess")  # columns that show a sample
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """What a withdrawal came to.
+
+    Attributes:
+        new: samples that were not withdrawn before.
+        files: committed files that were written anew.
+        media: media files deleted.
+        elsewhere: other experiments that hold one of the samples.
+    """
+
+    new: int
+    files: int
+    media: tuple[Path, ...]
+    elsewhere: tuple[str, ...]
+
+
+def withdraw(
+    experiment: Experiment, sample_ids: Collection[str], reason: str, media_folder: Path | None = None
+) -> Withdrawn:
+    """Withdraw samples from an experiment: no round will look at them again; what was paid for them stays on the bill.
+
+    Args:
+        media_folder: where their media files are deleted; None leaves them. A file that another sample shares stays,
+            and so does a member of an archive.
+
+    Raises:
+        UserError: the experiment does not know one of the samples.
+    """
+    with locked(experiment.folder):
+        samples = pd.read_parquet(experiment.folder / "samples.parquet")
+        with Ledger(experiment.ledger_path) as ledger:
+            known = set(samples["sample_id"]) | set(ledger.withdrawn())
+            unknown = sorted(set(sample_ids) - known)
+            if unknown:
+                raise UserError(f"Experiment {experiment.name!r} has no sample {unknown[0]!r}; nothing was withdrawn.")
+            new = ledger.withdraw(sorted(set(sample_ids)), reason)
+        theirs = samples["sample_id"].isin(set(sample_ids))
+        media = _delete_media(samples, theirs, media_folder) if media_folder else ()
+        files = erase_withdrawn(experiment)
+    return Withdrawn(new, files, media, _elsewhere(experiment, set(sample_ids)))
+
+
+def erase_withdrawn(experiment: Experiment) -> int:
+    """Remove everything about withdrawn samples but their tombstone and their bill; gives the files written anew."""
+    if not experiment.ledger_path.exists():
+        return 0
+    with Ledger(experiment.ledger_path) as ledger:
+        gone = set(ledger.withdrawn())
+    if not gone:
+        return 0
+    path = experiment.folder / "samples.parquet"
+    samples = pd.read_parquet(path) if path.exists() else pd.DataFrame({"sample_id": []})
+    _forget_features(experiment, samples, gone)
+    n_files = sum(_erase_from(experiment, commit, gone) for commit in reversed(experiment.commits()))
+    if n_files:
+        for report in (experiment.data_path / "08_reporting" / experiment.name / "report.html",
+                       experiment.data_path / "08_reporting" / "report.html"):  # fmt: skip
+            report.unlink(missing_ok=True)
+    return n_files
+
+
+def _erase_from(experiment: Experiment, commit: Commit, gone: set[str]) -> int:
+    """Write the files of one commit anew, then the commit that names them; ``prepared`` is last of all commits."""
+    digests = dict(commit.digests)
+    n_files = 0
+    for name, place in commit.files.items():
+        erase = _ERASE.get(name.rpartition(".")[2])
+        path = experiment.data_path / place
+        if erase is None or not path.exists():
+            continue
+        write = erase(path, gone)
+        if write is None:
+            continue
+        with replacing(path) as temporary:
+            write(temporary)
+        digests[name] = digest_of(path)
+        n_files += 1
+    for name, place in commit.files.items():  # what a killed erasure wrote and did not commit
+        path = experiment.data_path / place
+        if name.rpartition(".")[2] in _ERASE and path.exists():
+            digests[name] = digest_of(path)
+    if digests != dict(commit.digests):
+        experiment.write_commit(replace(commit, digests=digests))
+    return n_files
+
+
+def _without_rows(path: Path, gone: set[str]) -> Write | None:
+    table = pd.read_parquet(path)
+    kept = table[~table["sample_id"].isin(gone)].reset_index(drop=True)
+    return kept.to_parquet if len(kept) < len(table) else None
+
+
+def _without_lines(path: Path, gone: set[str]) -> Write | None:
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    kept = table[~table["sample_id"].isin(gone)]
+    return partial(kept.to_csv, index=False) if len(kept) < len(table) else None
+
+
+def _relabeled(path: Path, gone: set[str]) -> Write | None:
+    table = pd.read_parquet(path)
+    changed = table["sample_id"].isin(gone) & (table["label"] != WITHDRAWN)
+    table.loc[changed, "label"] = WITHDRAWN
+    return table.to_parquet if changed.any() else None
+
+
+def _blanked(table: pd.DataFrame, gone: set[str]) -> bool:
+    """Empty what shows a sample; which it was, and what it cost, stays. Gives whether there was anything."""
+    shown = [name for name in SHOWN if name in table]
+    theirs = table["sample_id"].isin(gone)
+    changed = bool((table.loc[theirs, shown].fillna("") != "").any(axis=None))
+    table.loc[theirs, shown] = ""
+    return changed
+
+
+def _blanked_parquet(path: Path, gone: set[str]) -> Write | None:
+    table = pd.read_parquet(path)
+    return table.to_parquet if _blanked(table, gone) else None
+
+
+def _blanked_sheet(path: Path, gone: set[str]) -> Write | None:
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return partial(table.to_csv, index=False) if _blanked(table, gone) else None
+
+
+def _blanked_tasks(path: Path, gone: set[str]) -> Write | None:
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    changed = [r for r in records if r["sample_id"] in gone and any(r.get(name) for name in SHOWN)]
+    for record in changed:
+        record.update({name: "" for name in SHOWN if name in record})
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    return (lambda target: target.write_text(lines)) if changed else None
+
+
+def _taken(kind: Any) -> Erase:
+    """Erases rows of a bundle of arrays over ``sample_ids``."""
+
+    def erase(path: Path, gone: set[str]) -> Write | None:
+        dataset = kind(filepath=str(path))
+        bundle = dataset.read(path)
+        keep = ~np.isin(bundle.sample_ids, sorted(gone))
+        arrays = {name: value for name, value in vars(bundle).items() if isinstance(value, np.ndarray)}
+        changes: dict[str, Any] = {name: value[keep] for name, value in arrays.items() if len(value) == len(keep)}
+        if kind is FeaturesDataset:
+            changes["blocks"] = {name: np.asarray(block)[keep] for name, block in bundle.blocks.items()}
+        return None if keep.all() else partial(dataset.write, replace(bundle, **changes))
+
+    return erase
+
+
+# role of a committed dataset -> how it forgets a sample; selections keep ids and utilities: they are the bill's reasons
+_ERASE: Mapping[str, Erase] = {
+    **dict.fromkeys(("samples", "validation_labels", "test_labels", "given_labels", "answers", "terms"), _without_rows),
+    "quarantine": _without_lines,
+    "labels_next": _relabeled,
+    "annotation_batch": _blanked_parquet,
+    "annotation_sheet": _blanked_sheet,
+    "annotation_tasks": _blanked_tasks,
+    "encoded": _taken(FeaturesDataset),
+    "features": _taken(FeaturesDataset),
+    "predictions": _taken(PredictionsDataset),
+    "evidence": _taken(EvidenceDataset),
+}
+
+
+def _forget_features(experiment: Experiment, samples: pd.DataFrame, gone: set[str]) -> None:
+    """Take the media of withdrawn samples out of the cache, unless another sample has the same media."""
+    theirs = samples["sample_id"].isin(gone)
+    for modality in [m for m in MODALITIES if f"{m}_sha256" in samples]:
+        digests = samples[f"{modality}_sha256"]
+        forgotten = set(digests[theirs]) - set(digests[~theirs]) - {""}
+        folder = experiment.data_path / "04_feature" / "cache" / modality
+        for cache in sorted(folder.iterdir()) if forgotten and folder.is_dir() else []:
+            FeatureCache(cache).forget(forgotten)
+
+
+def _delete_media(samples: pd.DataFrame, theirs: pd.Series, folder: Path) -> tuple[Path, ...]:
+    root = MediaRoot(folder)
+    deleted = []
+    for modality in [m for m in MODALITIES if m in samples]:
+        for ref in sorted(set(samples.loc[theirs, modality]) - set(samples.loc[~theirs, modality]) - {""}):
+            if is_reference(modality, ref):
+                root.check(ref)
+                path = root.root / ref
+                if path.is_file():
+                    path.unlink()
+                    deleted.append(path)
+    return tuple(deleted)
+
+
+def _elsewhere(experiment: Experiment, gone: set[str]) -> tuple[str, ...]:
+    found = []
+    for path in sorted(experiment.folder.parent.glob("*/samples.parquet")):
+        ids = pd.read_parquet(path, columns=["sample_id"])["sample_id"]
+        if path.parent != experiment.folder and ids.isin(gone).any():
+            found.append(path.parent.name)
+    return tuple(found)

@@ -1,0 +1,167 @@
+"""The pool changes under a running experiment: samples are withdrawn, and samples are added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import SMALL, Project
+from rlmba_pipelines.datasets import FeaturesDataset
+from rlmba_pipelines.ledger import Ledger
+from rlmba_pipelines.rounds import journal, withdraw
+from rlmba_pipelines.rounds.commits import Experiment
+
+RUN = ("--experiment", "a", *SMALL)
+
+
+class Killed(BaseException):
+    """What no code catches, as SIGKILL."""
+
+
+def _start(project: Project, manifest: Path) -> list[str]:
+    project.ok("rounds", "run", "--manifest", str(manifest), "--rounds", "1", *RUN[:2], *SMALL[2:])
+    return [s for batch in project.selections("a", 1) for s in batch]
+
+
+def _everything(project: Project) -> bytes:
+    """All bytes of the experiment but its ledger, which keeps the bill."""
+    files = [p for p in (project.path / "data").rglob("*") if p.is_file() and "ledger.sqlite" not in p.name]
+    return b"\n".join(p.read_bytes() for p in files)
+
+
+def test_a_withdrawn_sample_is_never_seen_again_and_its_bill_stays(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    manifest = media()
+    table = pd.read_csv(manifest, dtype=str)
+    table.assign(text="secret of " + table["sample_id"] + ".").to_csv(manifest, index=False)
+    bought = _start(project, manifest)
+    table = table.set_index("sample_id")
+    gone = [bought[0], next(s for s in table.index[table["split"] == "pool"] if s not in bought),
+            next(s for s in table.index[table["split"] == "test"])]  # fmt: skip
+    output = project.ok("rounds", "withdraw", *gone, "--reason", "asked to", "--delete-media", "--experiment", "a")
+    assert "3 samples withdrawn" in output
+    assert not any((manifest.parent / table.loc[s, "image"]).exists() for s in gone)
+    with Ledger(project.path / "data/03_primary/a/ledger.sqlite") as ledger:
+        assert (ledger.rows()["sample_id"] == gone[0]).sum() == 1
+        assert ledger.rows()["cost"].sum() == 20
+    assert "are as committed" in project.ok("rounds", "verify", "--experiment", "a")
+    left = FeaturesDataset(filepath=str(project.path / "data/04_feature/a/features")).load()
+    assert not set(gone) & set(left.sample_ids)
+    assert f"secret of {bought[1]}.".encode() in _everything(project)
+    assert not any(f"secret of {s}.".encode() in _everything(project) for s in gone)
+    output = project.ok("rounds", "run", *RUN)
+    assert "round_02" in output
+    assert not set(gone) & set(project.selections("a", 2)[2])
+    labels = project.table("03_primary", "a", "round_02", "labels_next.parquet").set_index("sample_id")
+    assert labels.loc[gone[0], "label"] == "(withdrawn)"
+    assert "0 samples withdrawn; 0 committed files" in project.ok(
+        "rounds", "withdraw", gone[0], "--reason", "again", "--experiment", "a"
+    )
+
+
+def test_a_sample_nobody_knows_is_not_withdrawn(project: Project, media: Callable[..., Path]) -> None:
+    _start(project, media())
+    assert "has no sample 'nobody'" in project.refused(
+        "rounds", "withdraw", "nobody", "--reason", "x", "--experiment", "a"
+    )
+
+
+@pytest.mark.parametrize("kill_at", [1, 4, 9])
+def test_a_withdrawal_that_was_killed_is_finished_by_the_next_run(
+    project: Project, media: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, kill_at: int
+) -> None:
+    bought = _start(project, media())
+    true_digest, calls = withdraw.digest_of, []
+
+    def killing(path: Path) -> str:
+        calls.append(path)
+        if len(calls) == kill_at:
+            raise Killed
+        return true_digest(path)
+
+    monkeypatch.setattr(withdraw, "digest_of", killing)
+    with pytest.raises(Killed):
+        withdraw.withdraw(Experiment.of(project.path, "a"), [bought[0]], "asked to")
+    monkeypatch.setattr(withdraw, "digest_of", true_digest)
+    project.ok("rounds", "run", *RUN)
+    project.ok("rounds", "verify", "--experiment", "a")
+    labels = project.table("03_primary", "a", "round_00", "labels_next.parquet").set_index("sample_id")
+    assert labels.loc[bought[0], "label"] == "(withdrawn)"
+
+
+def _grown(manifest: Path, n: int) -> tuple[Path, Path, list[str]]:
+    """The manifest without its last ``n`` pool rows, the whole one, and the ids between them."""
+    table = pd.read_csv(manifest, dtype=str)
+    late = table.index[table["split"] == "pool"][-n:]
+    before = manifest.with_name("before.csv")
+    table.drop(index=late).to_csv(before, index=False)
+    return before, manifest, table.loc[late, "sample_id"].tolist()
+
+
+def test_new_samples_join_the_pool_and_old_ones_stay_what_they_were(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    before, after, late = _grown(media(), 30)
+    bought = _start(project, before)
+    old = pd.read_parquet(project.path / "data/03_primary/a/samples.parquet")
+    assert "30 new samples" in project.ok("rounds", "append", str(after), "--experiment", "a")
+    new = pd.read_parquet(project.path / "data/03_primary/a/samples.parquet")
+    pd.testing.assert_frame_equal(
+        new[new["sample_id"].isin(set(old["sample_id"]))].drop(columns="row").reset_index(drop=True),
+        old.drop(columns="row"),
+    )
+    assert set(new["sample_id"]) - set(old["sample_id"]) == set(late)
+    assert "0 new samples" in project.ok("rounds", "append", str(after), "--experiment", "a")
+    project.ok("rounds", "verify", "--experiment", "a")
+    project.ok("rounds", "run", "--rounds", "4", "--experiment", "a", "--strategy", "herding")
+    picks = project.selections("a", 4)
+    assert [s for batch in picks[:2] for s in batch] == bought
+    assert set(late) & {s for batch in picks[2:] for s in batch}
+    assert not (project.path / "data/03_primary/a-append").exists()
+
+
+def test_an_append_that_changes_or_loses_a_sample_is_refused(project: Project, media: Callable[..., Path]) -> None:
+    before, after, _ = _grown(media(), 10)
+    bought = _start(project, before)
+    table = pd.read_csv(after, dtype=str)
+    lost, changed = after.with_name("lost.csv"), after.with_name("changed.csv")
+    table[table["sample_id"] != bought[0]].to_csv(lost, index=False)
+    table.assign(text=np.where(table["sample_id"] == bought[0], "another text", table["text"])).to_csv(
+        changed, index=False
+    )
+    assert f"the sample {bought[0]!r} is not in it any more" in project.refused(
+        "rounds", "append", str(lost), "--experiment", "a"
+    )
+    assert f"the sample {bought[0]!r} has other media than before" in project.refused(
+        "rounds", "append", str(changed), "--experiment", "a"
+    )
+    project.ok("rounds", "verify", "--experiment", "a")
+
+
+@pytest.mark.parametrize("kill_at", [1, 3, 6])
+def test_an_append_that_was_killed_while_moving_in_is_finished_by_the_next_run(
+    project: Project, media: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, kill_at: int
+) -> None:
+    before, after, late = _grown(media(), 10)
+    _start(project, before)
+    true_replace, calls = journal.os.replace, []
+
+    def killing(source: Path, target: Path) -> None:
+        if journal.ASIDE in str(source):
+            calls.append(source)
+        if len(calls) == kill_at:
+            raise Killed
+        true_replace(source, target)
+
+    monkeypatch.setattr(journal.os, "replace", killing)
+    with pytest.raises(Killed):
+        project("rounds", "append", str(after), "--experiment", "a")
+    monkeypatch.setattr(journal.os, "replace", true_replace)
+    project.ok("rounds", "run", *RUN)
+    project.ok("rounds", "verify", "--experiment", "a")
+    assert set(late) <= set(pd.read_parquet(project.path / "data/03_primary/a/samples.parquet")["sample_id"])
