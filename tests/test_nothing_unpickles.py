@@ -16,8 +16,8 @@ ERRORS_OF_PICKLE = {"UnpicklingError", "PicklingError"}  # of other people's loa
 FETCHERS = {"urllib.request", "requests", "httpx", "aiohttp", "http.client", "ftplib"}
 MAY_FETCH = {"scripts/build_emoji.py"}  # `make data` asks for it
 DATASETS = {
-    "rlmba_pipelines.datasets.", "pandas.ParquetDataset", "pandas.CSVDataset", "json.JSONDataset", "pandas.JSONDataset", "yaml.YAMLDataset",
-    "text.TextDataset", "matplotlib.MatplotlibDataset", "MemoryDataset",
+    "rlmba_pipelines.datasets.", "pandas.ParquetDataset", "pandas.CSVDataset", "json.JSONDataset", "pandas.JSONDataset",
+    "yaml.YAMLDataset", "text.TextDataset", "matplotlib.MatplotlibDataset", "MemoryDataset",
 }  # fmt: skip
 
 

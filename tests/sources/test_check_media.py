@@ -1,6 +1,8 @@
 """Ingest reads every medium once; what is bad is set aside with its reason, and too much of it stops the run."""
 
 import hashlib
+import os
+import signal
 import time
 
 import pandas as pd
@@ -84,6 +86,33 @@ def test_a_medium_that_takes_for_ever_is_set_aside(project, monkeypatch):
     monkeypatch.setitem(DECODERS, "text", lambda data: time.sleep(5) if data == b"text 1" else data)
     _, quarantine = checked(project, share=1.0)
     assert quarantine.set_index("sample_id").loc["s1", "reason"] == "takes more than 0.05 seconds to decode"
+
+
+def hostile(data):
+    if data == b"image 1":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if data == b"image 4":
+        sum(range(10**15))  # native code that hears no alarm
+    if data == b"image 5":
+        bytearray(2 * check.WORKER_BYTES)
+    return decode(data)
+
+
+def test_media_that_crash_hang_or_flood_their_decoder_are_set_aside_and_the_others_are_read(project, monkeypatch):
+    monkeypatch.setattr(check, "DECODE_SECONDS", 1.0)
+    manifest, root = project
+    decoders = {"image": hostile, "text": decode}
+    good, quarantine = check_media(
+        manifest, root, decoders, caps=MediaCaps(), max_bad_share=0.5, progress=False, workers=2, map_shards=map_shards
+    )
+    assert quarantine.set_index("sample_id")["reason"].to_dict() == {
+        "s1": "makes its decoder crash, or never end",
+        "s3": "is cut short",
+        "s4": "makes its decoder crash, or never end",
+        "s5": "needs more memory to decode than is allowed",
+        "s7": "is missing",
+    }
+    assert (good.set_index("sample_id")["image"] == "").sum() == 4  # s7 has nothing else and is gone
 
 
 def test_a_file_over_the_byte_cap_is_set_aside_unread(project):

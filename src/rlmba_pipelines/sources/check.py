@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import math
 import multiprocessing
@@ -9,6 +10,7 @@ import resource
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +26,8 @@ from rlmba_pipelines.sources.manifest import MODALITIES
 from rlmba_pipelines.sources.media import MediaError, MediaRoot, is_reference, quoted, read_medium
 
 SHARD_SIZE = 64
-DECODE_SECONDS = 60  # one medium; far above what the caps allow on any machine
+DECODE_SECONDS = 60.0  # one medium; far above what the caps allow on any machine
+GRACE = 1.5  # times the seconds, after which a worker that native code does not let go of is ended
 WORKER_BYTES = 6 * 2**30  # address space of a worker, so that a hostile file ends in an error and not in swapping
 
 Decoder = Callable[[bytes], object]
@@ -86,12 +89,12 @@ def check_media(
     known = _read_known(remember, caps)
     resolved = {i: d for i, m in enumerate(media) if known and (d := _known_digest(root, caps, m, known))}
     unknown = [i for i in range(len(media)) if i not in resolved]
-    check = partial(_check_shard, root, dict(decoders), caps.max_bytes)
+    check = partial(_check_shard, root, dict(decoders), caps.max_bytes, DECODE_SECONDS)
     shards = [[media[i] for i in unknown[start : start + SHARD_SIZE]] for start in range(0, len(unknown), SHARD_SIZE)]
     if map_shards is None:
         results: Iterable[list[tuple[str, str]]] = map(check, shards)
     else:
-        results = map_shards(check, shards, setup=limit_memory, workers=workers)
+        results = _survived(partial(map_shards, check, setup=limit_memory, workers=workers), shards)
     checked_now: list[tuple[str, str]] = []
     with tqdm(total=len(media), initial=len(resolved), desc="check media", unit=" files", disable=not progress) as bar:
         for result in results:
@@ -172,24 +175,51 @@ def _stop_if_too_many(
     )
 
 
+def _survived(
+    run: Callable[[list[list[Medium]]], Iterable[list[tuple[str, str]]]], shards: list[list[Medium]]
+) -> Iterator[list[tuple[str, str]]]:
+    """The results of all shards, though a hostile medium takes the worker down that decodes it.
+
+    Nobody can tell which of the media in flight it was, so the shard that was waited for is run again medium by medium,
+    and each of those alone where that fails too.
+    """
+    done = 0
+    while done < len(shards):
+        try:
+            for result in run(shards[done:]):
+                done += 1
+                yield result
+        except UserError as died:
+            if not isinstance(died.__cause__, BrokenProcessPool):
+                raise
+            alone = [[medium] for medium in shards[done]]
+            if len(shards) == len(alone) == 1:
+                yield [("", "makes its decoder crash, or never end")]
+            else:
+                yield [outcome for result in _survived(run, alone) for outcome in result]
+            done += 1
+
+
 def _check_shard(
-    root: MediaRoot, decoders: Mapping[str, Decoder], max_bytes: int, shard: list[Medium]
+    root: MediaRoot, decoders: Mapping[str, Decoder], max_bytes: int, seconds: float, shard: list[Medium]
 ) -> list[tuple[str, str]]:
     """For every medium its sha256 and "", or "" and the reason why it is bad."""
-    return [_check_medium(root, decoders[medium.modality], max_bytes, medium) for medium in shard]
+    return [_check_medium(root, decoders[medium.modality], max_bytes, seconds, medium) for medium in shard]
 
 
-def _check_medium(root: MediaRoot, decode: Decoder, max_bytes: int, medium: Medium) -> tuple[str, str]:
+def _check_medium(
+    root: MediaRoot, decode: Decoder, max_bytes: int, seconds: float, medium: Medium
+) -> tuple[str, str]:
     try:
         data = read_medium(root, max_bytes, medium.modality, medium.cell)
-        with _time_limit(DECODE_SECONDS):
+        with _time_limit(seconds):
             decode(data)
     except UserError:
         raise
     except MediaError as error:
         return "", error.reason
     except TimeoutError:
-        return "", f"takes more than {DECODE_SECONDS} seconds to decode"
+        return "", f"takes more than {seconds:g} seconds to decode"
     except MemoryError:
         return "", "needs more memory to decode than is allowed"
     except ValueError as error:
@@ -205,7 +235,10 @@ def limit_memory() -> None:
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise ``TimeoutError`` in the block after ``seconds``; outside a main thread there is no such limit."""
+    """Raise ``TimeoutError`` in the block after ``seconds``; outside a main thread there is no such limit.
+
+    Python hears the alarm only when native code returns; a worker process whose code does not is ended a little later.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -215,8 +248,13 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
+    in_worker = multiprocessing.parent_process() is not None
+    if in_worker:
+        faulthandler.dump_traceback_later(GRACE * seconds, exit=True)
     try:
         yield
     finally:
+        if in_worker:
+            faulthandler.cancel_dump_traceback_later()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
