@@ -120,6 +120,12 @@ def test_a_file_over_the_byte_cap_is_set_aside_unread(project):
     assert "has 7 bytes, more than the 6 allowed" in set(quarantine["reason"])
 
 
+def test_the_quarantine_holds_no_cell_that_a_spreadsheet_would_run(tmp_path):
+    (tmp_path / "m.csv").write_text('sample_id,image,text\n=1+1,"=cmd|x!A1.png",a\n')
+    _, quarantine = checked((read_manifest(tmp_path / "m.csv"), MediaRoot(tmp_path)), share=1.0)
+    assert quarantine[["sample_id", "ref"]].values.tolist() == [["'=1+1", "'=cmd|x!A1.png"]]
+
+
 def test_nothing_readable_at_all_is_said_plainly(tmp_path):
     (tmp_path / "m.csv").write_text("sample_id,image\na,a.png\n")
     with pytest.raises(UserError, match="no sample has a medium that can be read"):

@@ -120,8 +120,8 @@ def check_media(
     keep = (checked[modalities] != "").any(axis=1)
     quarantine = pd.DataFrame(
         [
-            (manifest["sample_id"].iloc[m.position], int(manifest["row"].iloc[m.position]), m.modality,
-             m.cell if is_reference(m.modality, m.cell) else "", reason, not keep.iloc[m.position])
+            (_escape(manifest["sample_id"].iloc[m.position]), int(manifest["row"].iloc[m.position]), m.modality,
+             _escape(m.cell) if is_reference(m.modality, m.cell) else "", reason, not keep.iloc[m.position])
             for m, reason in sorted(bad, key=lambda item: item[0].position)
         ],
         columns=["sample_id", "row", "modality", "ref", "reason", "dropped"],
@@ -129,6 +129,11 @@ def check_media(
     if not keep.any():
         raise UserError(f"{name}: no sample has a medium that can be read; check the media root.")
     return checked[keep].reset_index(drop=True), quarantine
+
+
+def _escape(cell: str) -> str:
+    """The quarantine is read in spreadsheets, which must not run what came from the data: ``=…`` becomes ``'=…``."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _known_file(folder: Path, caps: MediaCaps) -> Path:
