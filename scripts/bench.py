@@ -2,6 +2,7 @@
 
 1. Default strategy and baselines minus random, area under the learning curve on the committed data, paired over seeds.
 2. What Kedro, lineage and writing cost, against the same rounds in memory, side by side in one process.
+3. What durability costs: five rounds with fsync and checksums, and without, by turns.
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 from curves import REPORTED_SEEDS, ROOT, ROUNDS, SETTING, Run, machine, prepare, prepared_task, run_in_memory, write
+from rlmba_pipelines import disk, hooks
 from rlmba_pipelines.learning.metrics.statistics import paired_difference
+from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.rounds.driver import Request, Runner, quiet
-from rlmba_pipelines.rounds.unroll import stage_name
+from rlmba_pipelines.rounds.unroll import FINAL, stage_name
 from rlmba_pipelines.simulation import simulate
 
 STRATEGIES = ("random", "herding", "margin", "entropy", "badge", "core_set")
@@ -89,19 +95,78 @@ def overhead(repeats: int) -> dict[str, float]:
     }
 
 
+@contextmanager
+def careless() -> Iterator[None]:
+    """Nothing waits for the disk, and nothing is hashed."""
+    opened = Ledger.__init__
+
+    def open_without_waiting(ledger: Ledger, path: Path) -> None:
+        opened(ledger, path)
+        ledger._db.execute("PRAGMA synchronous = OFF")
+
+    with ExitStack() as stack:
+        for owner, name, instead in (
+            (disk, "_sync", lambda path: None),
+            (hooks, "digest_of", lambda path: ""),
+            (hooks, "ledger_state", lambda path: None),
+            (hooks, "refuse_damaged", lambda *arguments: None),
+            (Ledger, "__init__", open_without_waiting),
+        ):
+            stack.enter_context(patch.object(owner, name, instead))
+        yield
+
+
+def durability(repeats: int) -> dict[str, float]:
+    """Seconds of a warm run, from ingest to the closing measurement, with care for power cuts and damage and without.
+
+    By turns in one process, now the one first and now the other; medians and paired.
+    """
+
+    def seconds(name: str) -> float:
+        run = Runner(Request(ROOT, None, {"experiment": name, "rounds": {"rounds": ROUNDS}}))
+        started = time.perf_counter()
+        run("ingest", "feature_extraction", rounds=ROUNDS)
+        for k in range(ROUNDS + 1):
+            run(stage_name(k), rounds=ROUNDS)
+        run(FINAL, rounds=ROUNDS)
+        return time.perf_counter() - started
+
+    pairs: list[tuple[float, float]] = []
+    with quiet():
+        for repeat in range(repeats + 1):
+            found = [0.0, 0.0]
+            for turn in (0, 1) if repeat % 2 else (1, 0):
+                name = f"bench-durability-{os.getpid()}-{repeat}-{turn}"
+                with careless() if turn else nullcontext():
+                    found[turn] = seconds(name)
+            if repeat:  # the first is a warm-up
+                pairs.append((found[0], found[1]))
+    careful, without = zip(*pairs, strict=True)
+    return {
+        "careful": statistics.median(careful),
+        "careless": statistics.median(without),
+        "share": statistics.median((a - b) / a for a, b in pairs),
+        "runs": len(pairs),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", choices=["compare", "overhead"])
+    parser.add_argument("--only", choices=["compare", "overhead", "durability"])
     options = parser.parse_args()
     prepare()
     path = ROOT / "docs" / "benchmarks.json"
     found = json.loads(path.read_text()) if path.exists() else {}
-    if options.only != "compare":
+    wanted = [options.only] if options.only else ["overhead", "durability", "compare"]
+    if "overhead" in wanted:
         found["overhead"] = overhead(options.repeats)
         print(found["overhead"])
-    if options.only != "overhead":
+    if "durability" in wanted:
+        found["durability"] = durability(options.repeats)
+        print(found["durability"])
+    if "compare" in wanted:
         found["comparison"] = compare(options.workers)
     found["machine"] = machine()
     write(path, json.dumps(found, indent=1))
@@ -143,6 +208,16 @@ def page(found: dict) -> str:
             f"A round under Kedro, with lineage, checksums and fsynced writes, takes {cost['kedro']:.2f} s; the same "
             f"round in memory {cost['memory']:.2f} s: {100 * cost['overhead']:.0f} % of a round is overhead (medians, "
             "alternating in one process, one thread).",
+            "",
+        ]
+    if "durability" in found:
+        cost = found["durability"]
+        lines += [
+            "## What durability costs",
+            "",
+            f"A warm run of five rounds, from ingest to the closing measurement, takes {cost['careful']:.2f} s, and "
+            f"{cost['careless']:.2f} s where nothing waits for the disk and nothing is hashed: "
+            f"{100 * cost['share']:.1f} % (medians of {cost['runs']} pairs, by turns in one process).",
             "",
         ]
     return "\n".join(lines)
