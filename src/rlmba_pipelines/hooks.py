@@ -217,7 +217,7 @@ def pin_inputs(
                 refuse_damaged(experiment.data_path / commit.files[name], commit.digests[name], whole)
             if commit.versions[name] and isinstance(dataset, AtomicFile):
                 dataset._version = Version(commit.versions[name], dataset.resolve_save_version())
-        elif role and stage not in running:
+        elif role and stage not in running and (commit is None or isinstance(catalog[name], AtomicFile)):
             raise UserError(
                 f"{name} is needed, but {stage} of experiment {experiment.name!r} is not finished; "
                 "run 'kedro rounds run' to finish it."

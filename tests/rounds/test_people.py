@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from conftest import Project
+from rlmba_pipelines.labeling import krippendorff_alpha
 from rlmba_pipelines.ledger import Ledger
 
 OPTIONS = ("--start-size", "20", "--query-size", "10", "--rounds", "2", "--experiment", "a")
@@ -300,3 +301,13 @@ def test_three_annotators_settle_by_majority_and_an_adjudicator_decides_the_rest
     assert labels.loc[asked[0], "label"] == third
     assert (labels.loc[asked[1:], "label"] == pd.Series(right)[asked[1:]]).all()
     assert labels["cost"].sum() == 61
+
+    for stage in ("round_01", "round_02"):
+        for who in ("ann", "bob", "cem"):
+            answers = str(_fill(project, stage, truth))
+            project.ok("rounds", "import", answers, "--by", who, "--experiment", "a")
+    page = (project.path / "data/08_reporting/a/report.html").read_text()
+    assert "Who answered" in page
+    assert f"Krippendorff’s alpha {krippendorff_alpha(_ledger(project)):.2f}" in page
+    assert "<td>88\u00a0%</td>" in page  # bob: 5 of 40 answers did not become the label, one of them adjudicated
+    assert "All labels together cost 121." in page

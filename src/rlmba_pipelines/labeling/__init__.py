@@ -1,6 +1,6 @@
 """Who answers: the simulated oracle, or people through files; and what several answers come to."""
 
-from rlmba_pipelines.labeling.agreement import DISPUTE, SETTLED, krippendorff_alpha, resolve
+from rlmba_pipelines.labeling.agreement import DISPUTE, SETTLED, annotator_table, krippendorff_alpha, resolve
 from rlmba_pipelines.labeling.files import AnswerFile, read_answers, sheet_of
 from rlmba_pipelines.labeling.oracle import Oracle, PeopleOracle, SimulatedOracle, WaitingForLabels
 from rlmba_pipelines.labeling.sorting import Asked, Sorted, sort_answers
@@ -15,6 +15,7 @@ __all__ = [
     "SimulatedOracle",
     "Sorted",
     "WaitingForLabels",
+    "annotator_table",
     "krippendorff_alpha",
     "read_answers",
     "resolve",

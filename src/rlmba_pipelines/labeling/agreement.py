@@ -95,3 +95,20 @@ def krippendorff_alpha(answers: pd.DataFrame) -> float | None:
 
     named = pairable.rename(columns={"sample_id": "task", "annotator": "worker"})
     return float(alpha_krippendorff(named[["task", "worker", "label"]]))
+
+
+def annotator_table(answers: pd.DataFrame, resolved: pd.DataFrame) -> list[tuple[str, int, int, float | None]]:
+    """Who answered: name, answers, abstentions, and the share of their answers that became the label, by name.
+
+    Args:
+        answers: rows of the ledger in force.
+        resolved: what ``resolve`` makes of them. Only samples that somebody else answered too tell who agrees.
+    """
+    settled = resolved[(resolved["state"] == SETTLED) & (resolved["n_answers"] > 1)].set_index("sample_id")["label"]
+    rows = []
+    for name, said in answers[answers["annotator"] != ADJUDICATOR].groupby("annotator"):
+        told = said[(said["label"] != ABSTAINED) & said["sample_id"].isin(settled.index)]
+        right = told["label"].to_numpy() == settled.reindex(told["sample_id"]).to_numpy()
+        abstained = int((said["label"] == ABSTAINED).sum())
+        rows.append((str(name), len(said), abstained, float(right.mean()) if len(right) else None))
+    return rows

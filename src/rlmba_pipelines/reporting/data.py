@@ -72,6 +72,9 @@ class Facts:
         rules: when each stop rule would end the buying, see ``outlook.rule_words``.
         next_labels: size of the next batch; 0 where nothing is left to buy.
         target_accuracy: of the stop rules; ``None`` without one.
+        annotators: of people who answered: name, answers, abstentions, share that became the label (or ``None``).
+        alpha: Krippendorff's alpha of their answers; ``None`` where no two answered the same sample.
+        paid: what all labels cost, in the manifest's unit.
     """
 
     experiment: str
@@ -98,6 +101,9 @@ class Facts:
     rules: tuple[str, ...] = ()
     next_labels: int = 0
     target_accuracy: float | None = None
+    annotators: tuple[tuple[str, int, int, float | None], ...] = ()
+    alpha: float | None = None
+    paid: float | None = None
 
 
 @dataclass(frozen=True)

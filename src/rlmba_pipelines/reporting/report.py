@@ -52,6 +52,7 @@ def render_report(data: ReportData) -> str:
         forecast=_forecast_picture(curves, facts),
         pictures=_modality_pictures(curves, facts),
         batches=views.batches(data),
+        annotators=views.annotator_rows(facts),
         quarantine=views.quarantine_table(data.quarantine),
         glossary=[(term_name(name), meaning) for name, meaning in GLOSSARY.items()],
         modalities=listed([PEOPLE_SAY.get(m, m) for m in facts.modalities]),

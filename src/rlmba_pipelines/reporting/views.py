@@ -219,6 +219,15 @@ def _short(words: object, limit: int) -> str:
     return clean if len(clean) <= limit else clean[: limit - 1].rstrip() + "…"
 
 
+def annotator_rows(facts: Facts) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of people who answered."""
+    rows = [
+        [_short(name, MAX_TEXT), f"{answers:,}", f"{abstained:,}", "" if share is None else f"{100 * share:.0f} %"]
+        for name, answers, abstained, share in facts.annotators
+    ]
+    return ["annotator", "answers", "abstained", "agreed with the label"], rows
+
+
 def quarantine_table(quarantine: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
     """Head and first rows of the samples set aside, and how many more there are."""
     rows = [[_short(str(v), MAX_TEXT) for v in row] for row in quarantine.head(MAX_QUARANTINE).itertuples(index=False)]

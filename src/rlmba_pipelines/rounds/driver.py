@@ -29,7 +29,7 @@ from rlmba_pipelines.rounds.tidy import sweep
 from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, REPORT, START, stage_name
 from rlmba_pipelines.rounds.withdraw import erase_withdrawn
 from rlmba_pipelines.simulation.steps import nothing_to_buy, stopped_because
-from rlmba_pipelines.simulation.tables import pool_prices, spent
+from rlmba_pipelines.simulation.tables import answers_wanted, pool_prices, spent
 
 Say = Callable[[str], None]
 RUN_STATUS = "pipeline-run-hook"
@@ -179,7 +179,7 @@ def stop_reason(experiment: Experiment, rounds: RoundsConfig, labeling: Labeling
     state = read_json(experiment, stage_name(done), "07_model_output", "round_state_next") or {}
     labels = read_table(committed_path(experiment, stage_name(done), "03_primary", "labels_next.parquet"))
     setup = read_object(experiment.folder / "setup.json")
-    prices = pool_prices(read_table(experiment.folder / "samples.parquet"), labeling.annotators)
+    prices = pool_prices(read_table(experiment.folder / "samples.parquet"), answers_wanted(setup, labeling))
     return nothing_to_buy(prices, labels, rounds) or stopped_because(
         state["accuracies"], spent(labels, setup["n_validation"]), rounds
     )

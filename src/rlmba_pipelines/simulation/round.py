@@ -58,14 +58,16 @@ class Task:
 
     @property
     def prices(self) -> pd.Series:
-        return pool_prices(self.samples, self.parameters.labeling.annotators)
+        return pool_prices(self.samples)
 
 
 @dataclass(frozen=True)
 class RoundResult:
     """What a round came to: ``labels`` went in, ``labels_next`` and ``state`` start the next round.
 
-    ``validation`` and ``test`` are empty where there is nothing to measure on, ``model`` is None in round 0.
+    ``validation`` and ``test`` are empty where there is nothing to measure on, ``model`` and ``terms`` are None where no
+    model chose. A row of ``batch`` holds what the strategy looked at, ``terms`` all that was known of the same samples,
+    and ``state`` the modality weights that they were chosen under.
     """
 
     model: FusionState | None
@@ -76,6 +78,7 @@ class RoundResult:
     labels_next: pd.DataFrame
     state: RoundState
     difficulty: Mapping[str, float] = field(default_factory=dict)
+    terms: Terms | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,7 @@ def decide_round(opened: Opened, task: Task, answer: Answer, baselines: Sequence
         add_answers(labels, asked, answer),
         steps.next_state(adapted, batch),
         opened.difficulty,
+        opened.terms.take(batch["sample_id"].to_numpy(dtype=str)),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rlmba_pipelines.config import LabelingConfig
 from rlmba_pipelines.learning.types import UNLABELED, Action, Labels, Predictions, RoundState, Selection, Terms
 from rlmba_pipelines.ledger import NOT_LABELS, WITHDRAWN
 
@@ -30,6 +31,11 @@ def pool_prices(samples: pd.DataFrame, answers: int = 1) -> pd.Series:
     """float64, what a label costs with ``answers`` people asked, by id of the samples that may be bought, sorted."""
     pool = samples[samples["split"] == "pool"]
     return pool.set_index(pool["sample_id"].astype(str))["cost"].sort_index() * answers
+
+
+def answers_wanted(setup: Mapping[str, Any], labeling: LabelingConfig) -> int:
+    """Answers paid for each label: the simulated annotator answers once."""
+    return 1 if setup["annotator"] == "simulated" else labeling.annotators
 
 
 def empty_labels() -> pd.DataFrame:

@@ -36,7 +36,7 @@ def choose_start(
         tuple(setup["classes"]),
         tables.state_from_dict(round_state),
         rounds,
-        tables.pool_prices(samples, labeling.annotators),
+        tables.pool_prices(samples, tables.answers_wanted(setup, labeling)),
     )
 
 
@@ -101,7 +101,7 @@ def choose_batch(
         tables.state_from_dict(adapted_state),
         rounds,
         balance,
-        tables.pool_prices(samples, labeling.annotators),
+        tables.pool_prices(samples, tables.answers_wanted(setup, labeling)),
     )
 
 

@@ -16,13 +16,14 @@ from rlmba_pipelines.config import (
     EvidenceConfig,
     FusionConfig,
     IngestConfig,
+    LabelingConfig,
     Parameters,
     PolicyConfig,
     ReportConfig,
     RoundsConfig,
 )
 from rlmba_pipelines.datasets import Answers
-from rlmba_pipelines.labeling import SimulatedOracle
+from rlmba_pipelines.labeling import SimulatedOracle, annotator_table, krippendorff_alpha, resolve
 from rlmba_pipelines.learning.acquisition import get_strategy
 from rlmba_pipelines.learning.types import Features
 from rlmba_pipelines.pipelines.ingest.nodes import media_root
@@ -116,10 +117,13 @@ def state_facts(
     reference_history: pd.DataFrame,
     lineage: Path,
     last_state: dict[str, Any],
+    purchases: pd.DataFrame,
     rounds: RoundsConfig,
+    labeling: LabelingConfig,
     report: ReportConfig,
 ) -> Facts:
     """What the report says about the experiment as a whole."""
+    people = purchases if setup["annotator"] != "simulated" else purchases[:0]
     last = history.iloc[-1]
     outlook = outlook_of(history, setup, rounds)
     kind = (
@@ -155,6 +159,9 @@ def state_facts(
         rules=tuple(rule_words(outlook, rounds)),
         next_labels=outlook.next_labels,
         target_accuracy=rounds.target_accuracy,
+        annotators=tuple(annotator_table(people, resolve(people, labeling))),
+        alpha=krippendorff_alpha(people),
+        paid=float(purchases["cost"].sum()),
     )
 
 
