@@ -94,7 +94,6 @@ def test_beside_its_view_a_strategy_takes_half_of_the_features_at_most_and_what_
     select_batch(name, make_view(60, 10), 5, np.random.default_rng(0))  # what is imported and kept once is not its peak
     found = peak_mb(lambda: select_batch(name, view, Q, np.random.default_rng(0), SHORTER.get(name)))
     bound = HERDING_MB if name in HERDING else FEATURES_MB / 2 + BLOCKS_MB + CAPPED_MB.get(name, 0)
-    print(f"PEAK {name:20s} {found:7.1f} of {bound:7.1f}")
     assert found <= bound, f"{name} took {found:.1f} MB beside features of {FEATURES_MB:.1f} MB"
 
 
