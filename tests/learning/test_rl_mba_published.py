@@ -28,7 +28,7 @@ def test_q_is_the_weighted_uncertainty_plus_beta_times_the_distance():
     r = batch.reasons
     by_modality = sum(r[f"weight_{m}"] * r[f"uncertainty_{m}"] for m in ("image", "text"))
     np.testing.assert_allclose(r["uncertainty"], by_modality, atol=1e-12)
-    np.testing.assert_allclose(r["q"], r["uncertainty"] + 0.5 * r["distance"], atol=1e-9)
+    np.testing.assert_allclose(r["q"], r["uncertainty"] + 0.5 * r["isolation"], atol=1e-9)
 
 
 def test_without_temperature_to_speak_of_the_batch_is_the_top_of_q_in_order():
@@ -76,7 +76,7 @@ def test_a_policy_that_learned_to_like_distance_draws_more_distant_samples():
     view = make_view(200, 10)
     likes = PublishedPolicy(weights=(0.0, 3.0, 0.0)).to_dict()
     plain, learned = (
-        np.mean([draw(v, 10, seed).reasons["distance"].mean() for seed in range(20)])
+        np.mean([draw(v, 10, seed).reasons["isolation"].mean() for seed in range(20)])
         for v in (view, replace(view, policy=likes))
     )
     assert learned > plain + 0.02

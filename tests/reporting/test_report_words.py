@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlmba_pipelines.reporting.words import FAMILIES, GLOSSARY, explain, term_meaning
+from rlmba_pipelines.reporting.words import FAMILIES, GLOSSARY, OWN_SIGNS, explain, term_meaning
 
 MODALITIES = ("image", "text", "audio")
 
@@ -11,7 +11,7 @@ MODALITIES = ("image", "text", "audio")
     ("terms", "percentiles", "modalities", "sentence"),
     [
         ({}, {}, MODALITIES, "Drawn at random."),
-        ({"a_column_of_tomorrow": 3.0}, {"a_column_of_tomorrow": 1.0}, MODALITIES, "Drawn at random."),
+        ({"a_column_of_tomorrow": 3.0}, {"a_column_of_tomorrow": 1.0}, MODALITIES, "No single sign stands out."),
         (
             {"margin": 0.93, "conflict": 0.4, "distance": 1.2},
             {"margin": 0.99, "conflict": 0.9, "distance": 0.95},
@@ -32,8 +32,20 @@ MODALITIES = ("image", "text", "audio")
             MODALITIES,
             "The sound alone leaves it open, and it counts most now.",
         ),
-        ({"coverage_gain": 0.01}, {}, MODALITIES, "It stands for many samples that nothing labeled covers yet."),
-        ({"margin": 0.6}, {"margin": 0.79}, MODALITIES, "No single sign stands out, several add up."),
+        ({"coverage_gain": 0.01}, {}, MODALITIES, "It stands for samples that nothing labeled covers yet."),
+        ({"margin": 0.6}, {"margin": 0.79}, MODALITIES, "No single sign stands out."),
+        ({"margin": 0.6, "conflict": 0.1}, {"margin": 0.7}, MODALITIES, "No single sign stands out, several add up."),
+        (
+            {"uncertainty": 0.9, "fisher_gain": 0.2},
+            {},
+            MODALITIES,
+            "Its label would settle much of what the model is unsure of.",
+        ),
+        ({"flips": 0.0, "cap": 1.0}, {}, MODALITIES, "Drawn at random."),
+        ({"typicality": 2.0, "cluster_labels": 0.0}, {}, MODALITIES, "It is typical of a group that has no label yet."),
+        ({"typicality": 2.0, "cluster_labels": 3.0}, {}, MODALITIES, "It is typical of its group."),
+        ({"arm": 0.0}, {}, MODALITIES, "One of several strategies asked for it."),
+        ({"rank_margin": 0.9, "rank_bald": 0.2}, {}, MODALITIES, "Several scores together rank it high."),
     ],
 )
 def test_a_sentence_says_what_the_terms_say(terms, percentiles, modalities, sentence):
@@ -54,7 +66,7 @@ def test_terms_that_say_the_same_are_said_once():
 
 @pytest.mark.parametrize("terms", [{"margin": 0.3}, {"conflict": 0.0}, {"margin_text": 0.0}])
 def test_the_highest_value_of_a_clear_pool_is_no_reason(terms):
-    assert explain(terms, dict.fromkeys(terms, 1.0), MODALITIES) == "No single sign stands out, several add up."
+    assert explain(terms, dict.fromkeys(terms, 1.0), MODALITIES) == "No single sign stands out."
 
 
 def test_one_modality_neither_disagrees_with_itself_nor_stands_alone():
@@ -76,6 +88,6 @@ def test_a_percentile_is_a_share(rank):
 
 def test_every_term_that_is_spoken_of_is_explained():
     spoken = {name for family in FAMILIES for name in family} - {"margin_*"}
-    assert spoken <= set(GLOSSARY)
+    assert spoken | set(OWN_SIGNS) - {"rank"} <= set(GLOSSARY)
     alone = ["margin_text", "entropy_audio", "vacuity_image", "weight_video"]
     assert all(term_meaning(name) for name in [*spoken, *alone])

@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 
 from rlmba_pipelines.config import FusionConfig, Parameters, RoundsConfig
-from rlmba_pipelines.learning.acquisition import strategy_names
+from rlmba_pipelines.learning.acquisition import get_strategy, strategy_names
 from rlmba_pipelines.learning.types import Features
+from rlmba_pipelines.pipelines.report.gallery import NOT_TERMS, reasons_in_words
+from rlmba_pipelines.reporting.words import term_meaning
 from rlmba_pipelines.simulation import simulate
-from rlmba_pipelines.simulation.round import Task
+from rlmba_pipelines.simulation.round import Task, decide_round, open_round, start_round
+from rlmba_pipelines.simulation.tables import terms_to_frame
 
 N_POOL, N_VALIDATION, CLASSES = 90, 20, ("red", "green", "blue")
 IDS = np.array([f"s{i:03d}" for i in range(N_POOL + N_VALIDATION)])
@@ -69,3 +72,73 @@ def test_a_strategy_runs_whole_rounds_and_sees_no_label_that_was_not_bought(stra
     poisoned = np.where(np.isin(IDS, asked), TRUTH, (TRUTH + 1) % len(CLASSES))
     again = list(simulate(task(strategy), answers(poisoned, [])))
     assert [r.batch["sample_id"].tolist() for r in again] == [r.batch["sample_id"].tolist() for r in results]
+
+
+WAVERS, HESITATES = "the model wavers between two classes", "the model hesitates between many classes"
+DISAGREE, COVERS = "the members of the ensemble disagree", "it stands for samples that nothing labeled covers yet"
+UNLIKE, MOVES = "unlike anything labeled so far", "its label would move the model in a way of its own"
+ALONE = {f"the {m} alone leaves it open{end}" for m in ("image", "text") for end in ("", ", and it counts most now")}
+NOTHING = {"no single sign stands out", "no single sign stands out, several add up"}
+SAYS = {
+    "alfa_mix": {"mixed with labeled samples it changes its class", "drawn at random"},
+    "badge": {MOVES},
+    "bait": {"its label would settle much of what the model is unsure of"},
+    "bald": {DISAGREE, HESITATES},
+    "batch_bald": {DISAGREE},
+    "bmmal": {MOVES},
+    "cluster_margin": {WAVERS, "it is among the least clear of the pool, and every group has its turn"},
+    "core_set": {UNLIKE},
+    "coverage": {COVERS},
+    "deepfool": {"it lies close to a border between two classes"},
+    "drop_query": {"its class changes when features are dropped", "drawn at random"},
+    "entropy": {HESITATES, *NOTHING},
+    "falcun": {WAVERS, "its prediction is unlike those chosen before it", *NOTHING},
+    "galaxy": {"in the order of one class, it lies where the labels change", "drawn at random"},
+    "gcnal": {UNLIKE},
+    "herding": {WAVERS, COVERS, *ALONE},
+    "least_confidence": {"its likeliest class is less likely than elsewhere in the pool"},
+    "margin": {WAVERS, *NOTHING},
+    "max_herding": {COVERS},
+    "power_margin": {WAVERS, *NOTHING},
+    "probcover": {COVERS},
+    "random": {"drawn at random"},
+    "rank_aggregation": {"several scores together rank it high"},
+    "rl_mba_published": {"drawn from the samples that are most uncertain and most isolated"},
+    "tailor": {"one of several strategies asked for it"},
+    "typiclust": {"it is typical of a group that has no label yet", "it is typical of its group"},
+    "uncertainty_herding": {WAVERS, COVERS},
+    "unimodal:image:margin": {*ALONE, *NOTHING},
+    "unimodal:text:badge": {MOVES},
+}
+"""What is true of a strategy's choice and may be said of it."""
+
+
+@pytest.mark.parametrize("strategy", [*strategy_names(), *CONTROLS])
+def test_a_batch_knows_why_it_was_chosen_and_says_only_what_is_true_of_its_strategy(strategy: str) -> None:
+    given = task(strategy)
+    start = start_round(given, answers(TRUTH, []))
+    opened = open_round(start.state, given, start.labels_next)
+    chosen = decide_round(opened, given, answers(TRUTH, []))
+    batch, ids = chosen.batch, chosen.batch["sample_id"].to_numpy(dtype=str)
+
+    assert np.isfinite(batch["utility"]).all()  # the score, or the marginal gain where there is one
+    if "herding" in strategy or strategy in ("coverage", "probcover"):
+        assert (batch["coverage_gain"].diff().dropna() <= 1e-6).all()
+        assert batch["coverage_gain"].between(0, 1).all()
+    assert chosen.terms is not None
+    assert chosen.terms.sample_ids.tolist() == ids.tolist()
+    for name, column in chosen.terms.columns.items():
+        assert column.tolist() == opened.terms.take(ids)[name].tolist()
+    assert chosen.state.weights_M.sum() == pytest.approx(1)
+    if "weights" in get_strategy(strategy).requires:
+        assert batch[["weight_image", "weight_text"]].sum(axis=1).to_numpy() == pytest.approx(1)
+        both = given.features.take(ids).present_NM.all(axis=1)
+        of_both = batch.loc[both, ["weight_image", "weight_text"]].to_numpy()
+        assert of_both == pytest.approx(np.tile(chosen.state.weights_M, (len(of_both), 1)))
+
+    shown = batch.assign(image=np.where(given.features.take(ids).present_NM[:, 0], "a.png", None), text="a word")
+    for sentence in reasons_in_words(shown, terms_to_frame(opened.terms), ("image", "text")):
+        said = (sentence[0].lower() + sentence[1:]).removesuffix(".").split("; ")
+        assert set(said) <= SAYS[strategy]
+    columns = set(batch.columns) - NOT_TERMS
+    assert not [name for name in columns if not term_meaning(name)]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rlmba_pipelines.learning.acquisition.one_modality import one_modality
+from rlmba_pipelines.learning.evidence import MODALITY_TERMS
 from rlmba_pipelines.learning.types import UNLABELED, PoolView, Predictions, Selection, UserError
 
 PROBABILITY_TOLERANCE = 1e-3  # of the sum of a row: float16 predictions pass, logits do not
@@ -200,6 +201,9 @@ def _unimodal(name: str, modality: str, inner: Strategy) -> Strategy:
         seen = one_modality(view, modality)
         n_seen = min(query_size, len(seen.candidate_rows))
         batch = inner.function(_only_required(inner, seen), n_seen, rng, **options) if n_seen else None
+        if batch is not None:  # a term of the modality, not of the fusion
+            reasons = {f"{k}_{modality}" if k in MODALITY_TERMS else k: v for k, v in batch.reasons.items()}
+            batch = replace(batch, reasons=reasons)
         rest_ids = np.setdiff1d(view.sample_ids[view.candidate_rows], seen.sample_ids)[: query_size - n_seen]
         lacking = Selection(rest_ids, np.zeros(len(rest_ids)))
         if batch is None or not len(lacking):

@@ -92,7 +92,7 @@ def rl_mba_published(
     score_QF = score_of_picks(logits_K, picks_Q, features_KF)
 
     chosen = among_K[picks_Q]
-    reasons = {"q": q_N, "uncertainty": uncertainty_N, "distance": distance_N, "margin": margin_N}
+    reasons = {"q": q_N, "uncertainty": uncertainty_N, "isolation": distance_N, "margin": margin_N}
     for m, modality in enumerate(view.modalities):
         reasons |= {f"uncertainty_{modality}": scaled_NM[:, m], f"weight_{modality}": weights_NM[:, m]}
     drawn = selection_of(view, chosen, _probability_at_draw(logits_K, picks_Q), reasons)

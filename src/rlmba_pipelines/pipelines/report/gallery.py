@@ -96,7 +96,10 @@ def reasons_in_words(batch: pd.DataFrame, terms: pd.DataFrame | None, modalities
         terms: of the whole pool when the batch was chosen; None in round 0.
     """
     reasons = [name for name in batch.columns if name not in NOT_TERMS]
-    ordered = {n: np.sort(terms[n].to_numpy()) for n in reasons if n in terms} if terms is not None else {}
+    ordered = {}
+    if terms is not None:
+        shared = [name for name in reasons if name in terms and _is_that_of(terms, batch, name)]
+        ordered = {name: np.sort(terms[name].to_numpy()) for name in shared}
     sentences = []
     for record in batch.to_dict("records"):
         row = {str(name): value for name, value in record.items()}
@@ -110,6 +113,13 @@ def reasons_in_words(batch: pd.DataFrame, terms: pd.DataFrame | None, modalities
             else explain(looked_at, ranks, [name for name in modalities if row.get(name)])
         )
     return sentences
+
+
+def _is_that_of(terms: pd.DataFrame, batch: pd.DataFrame, name: str) -> bool:
+    """Whether a column of the batch is that of the pool, not a strategy's own quantity of the same name."""
+    chosen = batch.loc[batch[name].notna()]
+    in_pool = terms.set_index("sample_id")[name].reindex(chosen["sample_id"])
+    return bool(np.allclose(chosen[name], in_pool))
 
 
 def _text(row: dict[str, Any], read: Read) -> str | None:
