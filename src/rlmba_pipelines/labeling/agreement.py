@@ -7,6 +7,8 @@ Chosen   the adjudicator's answer settles everything; what is not settled waits 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
+from typing import Any
 
 import pandas as pd
 
@@ -29,43 +31,33 @@ def resolve(answers: pd.DataFrame, labeling: LabelingConfig, *, closed: frozense
         ``state``: ``open`` (too few answers), ``disputed`` (for the adjudicator) or ``settled``. The label is empty
         until it is settled; where all abstained it is ``ABSTAINED``, of a dispute that was closed ``DISPUTED``.
     """
-    votes = answers[answers["annotator"] != ADJUDICATOR]
-    support = _support(votes[votes["label"] != ABSTAINED], labeling.agreement)
+    votes = answers[(answers["annotator"] != ADJUDICATOR) & (answers["label"] != ABSTAINED)]
+    support = _support(votes, labeling.agreement)
+    by_sample: dict[str, list[Any]] = {}
+    for row in answers.itertuples(index=False):
+        by_sample.setdefault(str(row.sample_id), []).append(row)
     rows = []
-    for sample_id, of_sample in answers.groupby("sample_id", sort=False):
-        said = of_sample[of_sample["annotator"] != ADJUDICATOR]
-        judged = of_sample[of_sample["annotator"] == ADJUDICATOR]
-        first = of_sample.iloc[0]
-        given_up = int(first["round"]) in closed
+    for sample_id, of_sample in by_sample.items():
+        first, judged = of_sample[0], [row.label for row in of_sample if row.annotator == ADJUDICATOR]
+        n_answers, given_up = len(of_sample) - len(judged), first.round in closed
         label, share, state = "", 0.0, OPEN
-        if len(judged):
-            label, share, state = str(judged["label"].iloc[0]), 1.0, SETTLED
-        elif len(said) >= labeling.annotators or given_up:
-            label, share = support.get(str(sample_id), (ABSTAINED, 1.0))
-            clear = len(said) == 1 or label == ABSTAINED or share > labeling.min_agreement
+        if judged:
+            label, share, state = judged[0], 1.0, SETTLED
+        elif n_answers >= labeling.annotators or given_up:
+            label, share = support.get(sample_id, (ABSTAINED, 1.0))
+            clear = n_answers == 1 or label == ABSTAINED or share > labeling.min_agreement
             state = SETTLED if clear or given_up else DISPUTE
             label = label if clear else DISPUTED if given_up else ""
-        rows.append(
-            {
-                "sample_id": sample_id,
-                "label": label,
-                "purpose": first["purpose"],
-                "round": int(first["round"]),
-                "annotator": str(first["annotator"]) if len(of_sample) == 1 else f"{len(of_sample)} answers",
-                "cost": float(of_sample["cost"].sum()),
-                "n_answers": len(said),
-                "support": share,
-                "state": state,
-            }
-        )
+        who = first.annotator if len(of_sample) == 1 else f"{len(of_sample)} answers"
+        cost = sum(row.cost for row in of_sample)
+        rows.append((sample_id, label, first.purpose, first.round, who, cost, n_answers, share, state))
     columns = ["sample_id", "label", "purpose", "round", "annotator", "cost", "n_answers", "support", "state"]
-    return pd.DataFrame(rows, columns=columns).sort_values(["round", "sample_id"], ignore_index=True)
+    found = pd.DataFrame(rows, columns=columns).astype({"round": "int64", "cost": "float64"})
+    return found.sort_values(["round", "sample_id"], ignore_index=True)
 
 
 def _support(votes: pd.DataFrame, rule: str) -> dict[str, tuple[str, float]]:
-    """Sample -> its likeliest label and how much speaks for it; a tie of votes has no clear first."""
-    if votes.empty:
-        return {}
+    """Sample -> its likeliest label and how much speaks for it; the first in the alphabet of those that tie."""
     if rule == "dawid_skene" and votes["annotator"].nunique() > 1:
         from crowdkit.aggregation import DawidSkene  # slow to import, and seldom wanted
 
@@ -74,10 +66,12 @@ def _support(votes: pd.DataFrame, rule: str) -> dict[str, tuple[str, float]]:
             warnings.simplefilter("ignore")  # of pandas, about words that crowd-kit still uses
             shares = DawidSkene(n_iter=100).fit_predict_proba(named.sort_values(["task", "worker"]))
         shares = shares[sorted(shares.columns)]
-    else:
-        shares = pd.crosstab(votes["sample_id"], votes["label"], normalize="index")
-    first = shares.idxmax(axis=1)
-    return {str(s): (str(first[s]), float(shares.loc[s, first[s]])) for s in shares.index}
+        return dict(zip(shares.index, zip(shares.idxmax(axis=1), shares.max(axis=1), strict=True), strict=True))
+    counts: dict[str, Counter[str]] = {}
+    for sample_id, label in zip(votes["sample_id"], votes["label"], strict=True):
+        counts.setdefault(sample_id, Counter())[label] += 1
+    first = {sample_id: min(of.items(), key=lambda pair: (-pair[1], pair[0])) for sample_id, of in counts.items()}
+    return {sample_id: (label, n / counts[sample_id].total()) for sample_id, (label, n) in first.items()}
 
 
 def krippendorff_alpha(answers: pd.DataFrame) -> float | None:

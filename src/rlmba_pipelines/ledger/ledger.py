@@ -48,6 +48,7 @@ _MIGRATIONS = (
     """,
     """
     ALTER TABLE labels ADD COLUMN source TEXT NOT NULL DEFAULT '';
+    CREATE INDEX superseded ON labels (supersedes) WHERE supersedes IS NOT NULL;
     CREATE TABLE quarantine (
         sample_id TEXT NOT NULL, label TEXT NOT NULL, annotator TEXT NOT NULL, round INTEGER NOT NULL,
         reason TEXT NOT NULL, source TEXT NOT NULL, recorded_at TEXT NOT NULL,
