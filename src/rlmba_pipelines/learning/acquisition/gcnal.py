@@ -36,7 +36,7 @@ VARIANTS = ("core", "uncertain")
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 5e-4  # their code
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's own
 LEAST_SUM = 1e-6  # a node alone, or opposite to all others, has no edges
-BLOCK_VALUES = 250_000  # beside the arrays that are kept
+BLOCK_VALUES = 60_000  # beside the arrays that are kept
 
 
 class Nodes(NamedTuple):

@@ -17,7 +17,7 @@ from rlmba_pipelines.learning.selection.clusters import all_rows
 from rlmba_pipelines.learning.selection.kernels import Embedding
 
 BLOCK_ROWS = 1024  # a multiple of 8, so that blocks begin on whole bytes
-PARTS_KEPT = 4  # blocks of rows that stay in memory while all later ones are read
+PARTS_KEPT = 3  # blocks of rows that stay in memory while all later ones are read
 ROUNDING = 2e-6  # of the largest squared norm: what float32 squared distances may be off by
 BITS_OF_BYTE = np.array([byte.bit_count() for byte in range(256)], dtype=np.uint8)
 
