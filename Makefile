@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS ?= 1
 export KEDRO_LOGGING_CONFIG ?= conf/logging.yml
 
-.PHONY: help run test test-gpu test-statistical viz viz-site data bench bench-selection durability science docs clean distclean install lint types imports
+.PHONY: help run test test-gpu test-statistical viz viz-site data bench bench-selection ablations durability science docs clean distclean install lint types imports
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -54,6 +54,9 @@ bench-selection: install  ## every strategy beside other libraries, time and mem
 
 durability: install  ## kill a run at every write, fill the disk, go on, compare (an hour, resumes; LIMIT=60 places: minutes)
 	@$(BIN)/python scripts/durability.py --limit $(or $(LIMIT),0) --full-disks $(or $(LIMIT),0) --memory build/durability.jsonl
+
+ablations: install  ## what each part of the default is worth, over ten seeds; docs/ablations.md (an hour or two, resumes)
+	@$(BIN)/python scripts/ablations.py
 
 science: install  ## pictures of the ideas into docs/figures
 	@$(BIN)/python scripts/science.py
