@@ -20,11 +20,12 @@ from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.reporting.outlook import forecast_words, rule_words
 from rlmba_pipelines.rounds.append import append
 from rlmba_pipelines.rounds.branch import branch, branching
-from rlmba_pipelines.rounds.commits import Experiment
+from rlmba_pipelines.rounds.commits import PREPARED, Experiment
 from rlmba_pipelines.rounds.driver import (
     Outcome,
     Request,
     is_closed,
+    is_reported,
     measured,
     n_training_labels,
     report_path,
@@ -231,10 +232,11 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
     """What is done, what is open, and what happens next."""
     found = _experiment(metadata.project_path, experiment or "main")
     done = found.rounds_done()
-    if done < 0 and open_batch(found) is None:
-        click.echo(f"experiment {found.name!r}: nothing is done yet; start with 'kedro rounds run'.")
-        return
     flag = "" if found.name == "main" else f" --experiment {found.name}"
+    if done < 0 and open_batch(found) is None:
+        far = "the samples are prepared; go on" if found.is_done(PREPARED) else "nothing is done yet; start"
+        click.echo(f"experiment {found.name!r}: {far} with 'kedro rounds run{flag}'.")
+        return
     click.echo(f"experiment {found.name!r}: {max(done, 0)} rounds done after the start batch")
     stages = [stage_name(k) for k in range(1, done + 1)]
     for stage in [*stages, FINAL] if is_closed(found) else stages:
@@ -254,6 +256,8 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
         click.echo(f"stopped: {reason}")
     else:
         click.echo(f"next: round {done + 1} ('kedro rounds run --rounds {done + 1}{flag}' or more)")
+    if done >= max(1, asked_for(found).rounds.rounds) and not is_reported(found):
+        click.echo(f"open: the measurement after the last round and the report ('kedro rounds run{flag}')")
     if done > 0:
         _tell_outlook(found)
     if report_path(found).exists():

@@ -235,6 +235,24 @@ def test_a_branching_that_is_killed_leaves_nothing_that_looks_like_an_experiment
     assert [c.stage for c in target.commits()] == ["prepared", "round_00", "round_01"]
 
 
+def test_status_tells_how_far_an_interrupted_run_came(project: Project) -> None:
+    def status() -> str:
+        return project.ok("rounds", "status", "--experiment", "a")
+
+    commits = project.path / CONTROL / "commits"
+    assert "open: " not in status()
+    (commits / "final.json").unlink()
+    assert "open: the measurement after the last round and the report ('kedro rounds run --experiment a')" in status()
+    (commits / "round_02.json").unlink()
+    assert "1 rounds done" in status()
+    assert "next: round 2 ('kedro rounds run --rounds 2 --experiment a' or more)" in status()
+    for stage in ("round_01", "round_00"):
+        (commits / f"{stage}.json").unlink()
+    assert "the samples are prepared; go on with 'kedro rounds run --experiment a'" in status()
+    (commits / "prepared.json").unlink()
+    assert "nothing is done yet" in status()
+
+
 def test_temporaries_of_killed_runs_are_swept_when_a_run_begins_and_only_its_own(project: Project) -> None:
     folders = [project.path / "data/07_model_output" / name / "round_01" for name in ("a", "b")]
     for folder in folders:
