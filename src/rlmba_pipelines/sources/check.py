@@ -20,7 +20,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from rlmba_pipelines.config import MediaCaps
-from rlmba_pipelines.disk import replacing
+from rlmba_pipelines.disk import STALE_SECONDS, replacing, sweep
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.sources.manifest import MODALITIES
 from rlmba_pipelines.sources.media import MediaError, MediaRoot, is_reference, quoted, read_medium
@@ -144,6 +144,7 @@ def _read_known(folder: Path | None, caps: MediaCaps) -> set[str]:
     """``<modality> <sha256>`` of every medium that decoded well before."""
     if folder is None or not _known_file(folder, caps).exists():
         return set()
+    sweep(folder, STALE_SECONDS)
     return set(_known_file(folder, caps).read_text().splitlines())
 
 
