@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from conftest import ROOT, SMALL, Project, write_media
@@ -151,6 +152,24 @@ def test_no_round_is_built_on_a_file_that_is_not_what_was_committed(project: Pro
     _flip(path)
     assert "damaged" in project.refused("rounds", "run", "--experiment", "a", "--rounds", "3")
     assert not (project.path / CONTROL / "commits/round_03.json").exists()
+
+
+def test_damage_stays_damage_when_samples_are_withdrawn(project: Project) -> None:
+    path = _committed(project, "round_02.labels_next")
+    table = pd.read_parquet(path)
+    table.loc[5, "label"] = "red" if table.loc[5, "label"] != "red" else "gray"
+    table.to_parquet(path)
+    withdrawn = project.selections("a", 1)[1][0]
+    project.ok("rounds", "withdraw", withdrawn, "--reason", "asked to", "--experiment", "a")
+    for _ in range(2):
+        result = project("rounds", "verify", "--experiment", "a")
+        assert [line.partition(" is damaged")[0] for line in result.output.splitlines()][:-1] == [
+            "round_02: round_02.labels_next"
+        ]
+        assert "labels_next.parquet is damaged" in project.refused(
+            "rounds", "run", "--experiment", "a", "--rounds", "3"
+        )
+    assert pd.read_parquet(path).set_index("sample_id").loc[withdrawn, "label"] == "(withdrawn)"
 
 
 def test_a_committed_round_is_refused_and_the_way_to_branch_is_shown(project: Project) -> None:

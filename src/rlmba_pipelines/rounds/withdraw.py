@@ -21,7 +21,7 @@ from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.encoders.cache import FeatureCache
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
-from rlmba_pipelines.rounds.commits import Commit, Experiment, digest_of
+from rlmba_pipelines.rounds.commits import Commit, Experiment, damaged, digest_of, read_object
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.simulation.tables import MEDIA
 from rlmba_pipelines.sources.manifest import MODALITIES
@@ -29,6 +29,7 @@ from rlmba_pipelines.sources.media import MediaRoot, is_reference
 
 Write = Callable[[Path], object]  # writes what a file is to become
 Erase = Callable[[Path, set[str]], Write | None]  # committed file, ids -> how it is written without them; None: it is
+NOTE = "erasing.json"  # in the folder of the experiment, while files are written anew: dataset -> its next sha256
 SHOWN = (*MEDIA, "guess")  # columns that show a sample
 
 
@@ -87,6 +88,7 @@ def erase_withdrawn(experiment: Experiment) -> int:
     samples = pd.read_parquet(path) if path.exists() else pd.DataFrame({"sample_id": []})
     _forget_features(experiment, samples, gone)
     n_files = sum(_erase_from(experiment, commit, gone) for commit in reversed(experiment.commits()))
+    (experiment.folder / NOTE).unlink(missing_ok=True)
     if n_files:
         for report in (experiment.data_path / "08_reporting" / experiment.name / "report.html",
                        experiment.data_path / "08_reporting" / "report.html"):  # fmt: skip
@@ -95,7 +97,13 @@ def erase_withdrawn(experiment: Experiment) -> int:
 
 
 def _erase_from(experiment: Experiment, commit: Commit, gone: set[str]) -> int:
-    """Write the files of one commit anew, then the commit that names them; ``prepared`` is last of all commits."""
+    """Write the files of one commit anew, then the commit that names them; ``prepared`` is last of all commits.
+
+    A note tells what each file is about to become, so that one which a killed erasure wrote can be told from one that
+    was damaged: that stays damaged in the eyes of its commit.
+    """
+    note = experiment.folder / NOTE
+    noted = read_object(note) if note.exists() else {}
     digests = dict(commit.digests)
     n_files = 0
     for name, place in commit.files.items():
@@ -103,17 +111,22 @@ def _erase_from(experiment: Experiment, commit: Commit, gone: set[str]) -> int:
         path = experiment.data_path / place
         if erase is None or not path.exists():
             continue
-        write = erase(path, gone)
+        found = digest_of(path)
+        if found == noted.get(name):
+            digests[name] = found
+        try:
+            write = erase(path, gone)
+        except Exception as error:
+            raise damaged(path, str(error)) from error
         if write is None:
             continue
         with replacing(path) as temporary:
             write(temporary)
-        digests[name] = digest_of(path)
+            if found == digests[name]:
+                digests[name] = noted[name] = digest_of(temporary)
+                with replacing(note) as temporary_note:
+                    temporary_note.write_text(json.dumps(noted))
         n_files += 1
-    for name, place in commit.files.items():  # what a killed erasure wrote and did not commit
-        path = experiment.data_path / place
-        if name.rpartition(".")[2] in _ERASE and path.exists():
-            digests[name] = digest_of(path)
     if digests != dict(commit.digests):
         experiment.write_commit(replace(commit, digests=digests))
     return n_files
