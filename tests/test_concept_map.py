@@ -37,6 +37,7 @@ TOOLS = {
     "metrics/statistics.py",
     "selection/balls.py",
     "selection/batch.py",
+    "selection/linkage.py",
     "selection/nearest.py",
     "selection/oracles.py",
     "selection/remembered.py",

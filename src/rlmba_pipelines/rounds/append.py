@@ -22,7 +22,7 @@ from rlmba_pipelines.disk import replacing, sync
 from rlmba_pipelines.learning.types import Features, UserError
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.models.reduce import reduce_features
-from rlmba_pipelines.rounds.commits import DONE, PREPARED, Experiment, digest_of, read_object
+from rlmba_pipelines.rounds.commits import DONE, PREPARED, Experiment, digest_of, read_object, read_table
 from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.driver import Request, Runner, Say, committed_path, quiet
 from rlmba_pipelines.rounds.journal import ASIDE, JOURNAL, finish_append
@@ -73,7 +73,7 @@ class _Merged:
     @classmethod
     def of(cls, experiment: Experiment, aside: Experiment, manifest: Path, parameters: Parameters) -> _Merged:
         names = ("samples", "validation_labels", "test_labels", "given_labels", "hidden_labels")
-        old, new = ({n: pd.read_parquet(e.folder / f"{n}.parquet") for n in names} for e in (experiment, aside))
+        old, new = ({n: read_table(e.folder / f"{n}.parquet") for n in names} for e in (experiment, aside))
         setup, found = read_object(experiment.folder / "setup.json"), read_object(aside.folder / "setup.json")
         if found["modalities"] != setup["modalities"]:
             raise UserError(
@@ -154,7 +154,7 @@ def _put_in_place(experiment: Experiment, new: _Merged, manifest: str) -> None:
     if done >= 0 and len(new.tables["labels_next"]):
         stage = stage_name(done)
         path = committed_path(experiment, stage, "03_primary", "labels_next.parquet")
-        before = pd.read_parquet(path)
+        before = read_table(path)
         table = pd.concat([before, new.tables["labels_next"].assign(round=done)])
         table.sort_values(["round", "sample_id"], ignore_index=True)[list(before.columns)].to_parquet(aside / "labels")
         files["labels"] = experiment.place_of(path)

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger.snapshot import LedgerState
@@ -179,6 +181,18 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise damaged(path, "it is no JSON object")
     return found
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A committed Parquet table.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise damaged(path, str(error)) from None
 
 
 def damaged(path: Path, reason: str) -> UserError:

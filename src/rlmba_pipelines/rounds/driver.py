@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroServiceSession
 
@@ -20,7 +19,7 @@ from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.labeling import WaitingForLabels
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.branch import branching
-from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, damaged, read_object
+from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.journal import finish_append
 from rlmba_pipelines.rounds.lock import locked
@@ -203,18 +202,6 @@ def read_json(experiment: Experiment, stage: str, layer: str, role: str) -> dict
     if experiment.commit(stage) is None:
         return None
     return read_object(committed_path(experiment, stage, layer, f"{role}.json"))
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A committed Parquet table.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise damaged(path, str(error)) from None
 
 
 def report_path(experiment: Experiment) -> Path:

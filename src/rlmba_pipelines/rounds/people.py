@@ -16,7 +16,7 @@ from rlmba_pipelines.labeling import DISPUTE, SETTLED, AnswerFile, Asked, read_a
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import NOT_LABELS, Ledger
 from rlmba_pipelines.pipelines.report.gallery import reasons_in_words
-from rlmba_pipelines.rounds.commits import ASKED, Experiment
+from rlmba_pipelines.rounds.commits import ASKED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.driver import sheet_path
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.unroll import stage_name
@@ -84,7 +84,7 @@ def open_batch(experiment: Experiment, labeling: LabelingConfig | None = None) -
     commit = experiment.commit(stage)
     if commit is None or commit.state != ASKED:
         return None
-    batch = pd.read_parquet(sheet_path(experiment, stage, BATCH))
+    batch = read_table(sheet_path(experiment, stage, BATCH))
     asked = set(batch["sample_id"])
     with Ledger(experiment.ledger_path) as ledger:
         rows, withdrawn = ledger.rows(), asked & set(ledger.withdrawn())
@@ -99,7 +99,7 @@ def known_classes(experiment: Experiment, parameters: Parameters, ledger: Ledger
     """Every class that was told in advance, was made known, or is met in a label that somebody answers for."""
     known = {*parameters.rounds.classes, *ledger.classes()}
     for name in ("given_labels", "validation_labels", "test_labels"):
-        known |= set(pd.read_parquet(experiment.folder / f"{name}.parquet")["label"])
+        known |= set(read_table(experiment.folder / f"{name}.parquet")["label"])
     return frozenset(known | set(ledger.rows()["label"])) - set(NOT_LABELS)
 
 
@@ -164,8 +164,8 @@ def _take(
 
 def _told(experiment: Experiment, parameters: Parameters, ledger: Ledger) -> bool:
     """Whether anybody but the first batch itself has said what classes there are."""
-    given = pd.read_parquet(experiment.folder / "given_labels.parquet")
-    held = pd.read_parquet(experiment.folder / "validation_labels.parquet")
+    given = read_table(experiment.folder / "given_labels.parquet")
+    held = read_table(experiment.folder / "validation_labels.parquet")
     return bool(parameters.rounds.classes or ledger.classes() or len(given) or len(held))
 
 
@@ -176,7 +176,7 @@ def _asked_samples(experiment: Experiment) -> dict[str, tuple[int, str, float]]:
         stage = stage_name(k)
         if experiment.commit(stage) is None:
             continue
-        batch = pd.read_parquet(sheet_path(experiment, stage, BATCH))
+        batch = read_table(sheet_path(experiment, stage, BATCH))
         for sample_id, purpose, cost in batch[["sample_id", "purpose", "cost"]].itertuples(index=False):
             found[sample_id] = (k, purpose, float(cost))
     if not found:
@@ -284,8 +284,8 @@ def export_batch(
 def _described(experiment: Experiment, parameters: Parameters, round_idx: int, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with a sentence each, and with paths that can be opened in place of references into the media root."""
     stage = stage_name(round_idx)
-    terms = pd.read_parquet(sheet_path(experiment, stage, "terms.parquet")) if round_idx else None
-    modalities = json.loads((experiment.folder / "setup.json").read_text())["modalities"]
+    terms = read_table(sheet_path(experiment, stage, "terms.parquet")) if round_idx else None
+    modalities = read_object(experiment.folder / "setup.json")["modalities"]
     described = rows.assign(why=reasons_in_words(rows, terms, modalities))
     root = media_folder(experiment, parameters)
     if root is None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
-import pandas as pd
-
 from rlmba_pipelines.datasets import FeaturesDataset
 from rlmba_pipelines.labeling import SimulatedOracle
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.rounds.commits import PREPARED, Experiment
+from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.parameters import asked_for
 from rlmba_pipelines.simulation.round import Task
 
@@ -22,16 +18,16 @@ def task_of(experiment: Experiment) -> tuple[Task, SimulatedOracle]:
     """
     if not experiment.is_done(PREPARED):
         raise UserError(f"Experiment {experiment.name!r} has no samples yet; run 'kedro rounds run' first.")
-    setup = json.loads((experiment.folder / "setup.json").read_text())
+    setup = read_object(experiment.folder / "setup.json")
     if setup["annotator"] != "simulated":
         raise UserError(f"Experiment {experiment.name!r} is labeled by people; only simulated ones can be replayed.")
-    hidden = pd.read_parquet(experiment.folder / "hidden_labels.parquet")
+    hidden = read_table(experiment.folder / "hidden_labels.parquet")
     features = experiment.folder.parents[1] / "04_feature" / experiment.name / "features"
     task = Task(
         FeaturesDataset(filepath=str(features)).load(),
-        pd.read_parquet(experiment.folder / "samples.parquet"),
-        pd.read_parquet(experiment.folder / "validation_labels.parquet"),
-        pd.read_parquet(experiment.folder / "test_labels.parquet"),
+        read_table(experiment.folder / "samples.parquet"),
+        read_table(experiment.folder / "validation_labels.parquet"),
+        read_table(experiment.folder / "test_labels.parquet"),
         tuple(setup["classes"]),
         asked_for(experiment),
     )

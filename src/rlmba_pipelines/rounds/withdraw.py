@@ -21,7 +21,7 @@ from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.encoders.cache import FeatureCache
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
-from rlmba_pipelines.rounds.commits import Commit, Experiment, damaged, digest_of, read_object
+from rlmba_pipelines.rounds.commits import Commit, Experiment, damaged, digest_of, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.simulation.tables import MEDIA
 from rlmba_pipelines.sources.manifest import MODALITIES
@@ -63,7 +63,7 @@ def withdraw(
         UserError: the experiment does not know one of the samples.
     """
     with locked(experiment.folder):
-        samples = pd.read_parquet(experiment.folder / "samples.parquet")
+        samples = read_table(experiment.folder / "samples.parquet")
         with Ledger(experiment.ledger_path) as ledger:
             known = set(samples["sample_id"]) | set(ledger.withdrawn())
             unknown = sorted(set(sample_ids) - known)
@@ -85,7 +85,7 @@ def erase_withdrawn(experiment: Experiment) -> int:
     if not gone:
         return 0
     path = experiment.folder / "samples.parquet"
-    samples = pd.read_parquet(path) if path.exists() else pd.DataFrame({"sample_id": []})
+    samples = read_table(path) if path.exists() else pd.DataFrame({"sample_id": []})
     _forget_features(experiment, samples, gone)
     n_files = sum(_erase_from(experiment, commit, gone) for commit in reversed(experiment.commits()))
     (experiment.folder / NOTE).unlink(missing_ok=True)
@@ -133,7 +133,7 @@ def _erase_from(experiment: Experiment, commit: Commit, gone: set[str]) -> int:
 
 
 def _without_rows(path: Path, gone: set[str]) -> Write | None:
-    table = pd.read_parquet(path)
+    table = read_table(path)
     kept = table[~table["sample_id"].isin(gone)].reset_index(drop=True)
     return kept.to_parquet if len(kept) < len(table) else None
 
@@ -145,7 +145,7 @@ def _without_lines(path: Path, gone: set[str]) -> Write | None:
 
 
 def _relabeled(path: Path, gone: set[str]) -> Write | None:
-    table = pd.read_parquet(path)
+    table = read_table(path)
     changed = table["sample_id"].isin(gone) & (table["label"] != WITHDRAWN)
     table.loc[changed, "label"] = WITHDRAWN
     return table.to_parquet if changed.any() else None
@@ -161,7 +161,7 @@ def _blanked(table: pd.DataFrame, gone: set[str]) -> bool:
 
 
 def _blanked_parquet(path: Path, gone: set[str]) -> Write | None:
-    table = pd.read_parquet(path)
+    table = read_table(path)
     return table.to_parquet if _blanked(table, gone) else None
 
 
@@ -171,12 +171,12 @@ def _blanked_sheet(path: Path, gone: set[str]) -> Write | None:
 
 
 def _blanked_tasks(path: Path, gone: set[str]) -> Write | None:
-    records = [json.loads(line) for line in path.read_text().splitlines()]
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     changed = [r for r in records if r["sample_id"] in gone and any(r.get(name) for name in SHOWN)]
     for record in changed:
         record.update({name: "" for name in SHOWN if name in record})
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    return (lambda target: target.write_text(lines)) if changed else None
+    return (lambda target: target.write_text(lines, encoding="utf-8")) if changed else None
 
 
 def _taken(kind: Any) -> Erase:
@@ -238,7 +238,7 @@ def _delete_media(samples: pd.DataFrame, theirs: pd.Series, folder: Path) -> tup
 def _elsewhere(experiment: Experiment, gone: set[str]) -> tuple[str, ...]:
     found = []
     for path in sorted(experiment.folder.parent.glob("*/samples.parquet")):
-        ids = pd.read_parquet(path, columns=["sample_id"])["sample_id"]
+        ids = read_table(path)["sample_id"]
         if path.parent != experiment.folder and ids.isin(gone).any():
             found.append(path.parent.name)
     return tuple(found)
