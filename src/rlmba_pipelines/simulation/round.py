@@ -65,9 +65,9 @@ class Task:
 class RoundResult:
     """What a round came to: ``labels`` went in, ``labels_next`` and ``state`` start the next round.
 
-    ``validation`` and ``test`` are empty where there is nothing to measure on, ``model`` and ``terms`` are None where
-    no model chose. A row of ``batch`` holds what the strategy looked at, ``terms`` all that was known of the same samples,
-    and ``state`` the modality weights that they were chosen under.
+    ``validation`` and ``test`` are empty where there is nothing to measure on, ``model`` and ``terms`` are None
+    where no model chose. A row of ``batch`` holds what the strategy looked at, ``terms`` all that was known of the
+    same samples, and ``state`` the modality weights that they were chosen under.
     """
 
     model: FusionState | None
