@@ -249,10 +249,11 @@ def rows_of(runs: Mapping[tuple[str, int], Run]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{"part": "", "arm": DEFAULT, "change": "", **means(DEFAULT)}]
     for part, of_part in arms().items():
         for arm in of_part:
-            row: dict[str, Any] = {"part": part, "arm": arm.name, "change": described(arm)}
+            row: dict[str, Any] = {"part": part, "arm": arm.name, "change": described(arm), "inert": arm.inert}
+            seeds = REPORTED_SEEDS[: 1 if arm.inert else None]
+            row["same picks"] = sum(runs[arm.name, seed].picks == runs[DEFAULT, seed].picks for seed in seeds)
             if arm.inert:
-                same = runs[arm.name, REPORTED_SEEDS[0]].picks == runs[DEFAULT, REPORTED_SEEDS[0]].picks
-                rows.append(row | {"same picks": same})
+                rows.append(row)
                 continue
             area = paired_difference(over_seeds(arm.name, "area"), over_seeds(DEFAULT, "area"))
             tilt = paired_difference(over_seeds(arm.name, "imbalance"), over_seeds(DEFAULT, "imbalance"))

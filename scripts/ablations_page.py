@@ -11,7 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from curves import ROOT, SETTING, machine, write
+from curves import REPORTED_SEEDS, ROOT, SETTING, machine, write
 from rlmba_pipelines.reporting.palette import LIGHT
 
 PAGE = ROOT / "docs" / "ablations.md"
@@ -67,31 +67,29 @@ def page(rows: Sequence[Row], torch: str) -> str:
     header += "| worst modality | worst tenth |"
     for part in dict.fromkeys(row["part"] for row in rows):
         of_part = [row for row in rows if row["part"] == part]
+        measured = [_line(row) for row in of_part if "minus default" in row]
         if part:
-            lines += [f"## {part}", "", header, "|---|---|" + "---|" * 8, _line(rows[0])]
-            lines += [_line(row) for row in of_part if "area" in row]
-            lines += ["", *_inert(of_part), *_learning(of_part)]
+            lines += [f"## {part}", ""]
+            lines += [header, "|---|---|" + "---|" * 8, _line(rows[0]), *measured, ""] if measured else []
+            lines += [*_same_picks(of_part), *_learning(of_part)]
     return "\n".join([*lines, *NOTES])
 
 
 def _summary(rows: Sequence[Row]) -> list[str]:
-    compared = [row for row in rows if "minus default" in row]
+    compared = sorted((row for row in rows if "minus default" in row), key=lambda row: -row["minus default"]["mean"])
+    alike = [row for row in compared if verdict(row) == "alike"]
     told = {
-        "Better than the default": [r for r in compared if verdict(r) == "higher"],
-        "Worse than the default": [r for r in compared if verdict(r) == "lower"],
-        "No difference that ten seeds can tell": [r for r in compared if verdict(r) == "alike"],
+        "Better than the default": [row for row in compared if verdict(row) == "higher"],
+        "Worse than the default": [row for row in compared if verdict(row) == "lower"],
+        "Leads only, p at most 0.05 before the adjustment": [r for r in alike if r["minus default"]["p"] <= ALPHA],
+        "Not told apart from the default": [row for row in alike if row["minus default"]["p"] > ALPHA],
     }
     lines = []
-    for title, arms_of_title in told.items():
-        ordered = sorted(arms_of_title, key=lambda row: -row["minus default"]["mean"])
-        names = ", ".join(f"{row['arm']} ({row['minus default']['mean']:+.2f})" for row in ordered)
+    for title, arms in told.items():
+        names = ", ".join(f"{row['arm']} ({row['minus default']['mean']:+.2f})" for row in arms)
         lines += [f"**{title}**: {names or 'nothing'}.", ""]
-    tilted = [f"{r['arm']} ({r['imbalance minus default']['mean']:+.3f})" for r in compared if _tilts(r)]
-    return [
-        *lines,
-        f"**Modalities in or out of balance** (imbalance of the last model, p by Holm): {', '.join(tilted)}.",
-        "",
-    ]
+    tilted = [f"{row['arm']} ({row['imbalance minus default']['mean']:+.3f})" for row in compared if _tilts(row)]
+    return [*lines, f"**Other imbalance of the last model** (p by Holm): {', '.join(tilted) or 'none'}.", ""]
 
 
 def _tilts(row: Row) -> bool:
@@ -112,13 +110,29 @@ def _p(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
 
 
-def _inert(rows: Sequence[Row]) -> list[str]:
-    same = [f"{row['arm']} ({row['change']})" for row in rows if row.get("same picks")]
-    other = [row["arm"] for row in rows if row.get("same picks") is False]
+def _same_picks(rows: Sequence[Row]) -> list[str]:
+    """Arms that buy what the default buys, on the one seed that proves an inert one or on some of all.
+
+    Raises:
+        ValueError: an arm that was said to change nothing has bought other samples.
+    """
+    inert = [row for row in rows if row["inert"]]
+    other = [row["arm"] for row in inert if not row["same picks"]]
     if other:
         raise ValueError(f"said to change nothing, but other samples were bought: {', '.join(other)}")
-    told = "Herding looks at margins and not at evidence; these buy the same samples as the default, each one (seed 0)"
-    return [f"{told}: {', '.join(same)}.", ""] if same else []
+    lines = []
+    if inert:
+        same = ", ".join(f"{row['arm']} ({row['change']})" for row in inert)
+        lines += [
+            f"Herding looks at margins, not at evidence, so these buy each sample that the default buys: {same}.",
+            "",
+        ]
+    some = [f"{row['arm']} on {row['same picks']} of {len(REPORTED_SEEDS)} seeds" for row in rows if _agrees(row)]
+    return [*lines, f"The same samples as the default: {', '.join(some)}.", ""] if some else lines
+
+
+def _agrees(row: Row) -> bool:
+    return bool(row["same picks"]) and not row["inert"]
 
 
 def _learning(rows: Sequence[Row]) -> list[str]:
