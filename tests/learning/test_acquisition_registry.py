@@ -55,7 +55,7 @@ def test_a_strategy_sees_what_it_requires_and_nothing_else(strategies):
     added("curious", curious, requires=("terms", "weights"))
     select_batch("curious", make_view(6, 2), 2, np.random.default_rng(0))
     hidden = {name for name, value in vars(seen[0]).items() if value is None}
-    assert hidden == {"features", "predictions", "y", "arm_N", "action", "policy"}
+    assert hidden == {"features", "predictions", "y", "arm_N", "action", "policy", "price_N"}
 
 
 @pytest.mark.parametrize(

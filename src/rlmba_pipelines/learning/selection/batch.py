@@ -23,8 +23,8 @@ def per_price(view: PoolView, utility_N: np.ndarray) -> np.ndarray:
     """float64[N], utility >= 0 for one unit of price, 1 on average over the candidates; as it is where all cost alike.
 
     >>> view = PoolView(np.array(["a", "b"]), np.array([False, False]), price_N=np.array([1.0, 3.0]))
-    >>> per_price(view, np.array([0.5, 0.6])).tolist()
-    [1.0, 0.4]
+    >>> per_price(view, np.array([0.5, 0.75])).tolist()
+    [1.0, 0.5]
     """
     return utility_N if view.price_N is None else utility_N / relative_price(view)
 
