@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -84,7 +85,7 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
         try:
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead()
             self._db.execute("PRAGMA synchronous = FULL")
             self._migrate(path)
         except sqlite3.DatabaseError as error:
@@ -95,6 +96,18 @@ class Ledger:
         except BaseException:
             self._db.close()
             raise
+
+    def _write_ahead(self) -> None:
+        """WAL mode. SQLite does not wait for a lock here, as it does elsewhere: of two that open a new file one is told
+        that it is locked, and asks again."""
+        for attempt in range(600):
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if attempt == 599:
+                    raise
+                time.sleep(0.05)
 
     def _migrate(self, path: Path) -> None:
         if self._version() == len(_MIGRATIONS):
