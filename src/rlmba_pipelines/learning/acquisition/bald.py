@@ -12,7 +12,7 @@ import numpy as np
 
 from rlmba_pipelines.learning.acquisition.registry import register
 from rlmba_pipelines.learning.evidence import entropy
-from rlmba_pipelines.learning.selection.batch import blocks, per_price
+from rlmba_pipelines.learning.selection.batch import blocks
 from rlmba_pipelines.learning.selection.top_k import top_k
 from rlmba_pipelines.learning.types import PoolView, Selection
 
@@ -51,4 +51,4 @@ def bald(view: PoolView, query_size: int, rng: np.random.Generator) -> Selection
     assert view.predictions is not None
     information_N = disagreement(view.predictions.draws_NKC)
     reasons = {"bald": information_N, "entropy": entropy(view.predictions.probabilities_NC)}
-    return top_k(view, per_price(view, information_N), query_size, reasons)
+    return top_k(view, information_N, query_size, reasons)

@@ -12,7 +12,6 @@ import numpy as np
 
 from rlmba_pipelines.learning import evidence
 from rlmba_pipelines.learning.acquisition.registry import register
-from rlmba_pipelines.learning.selection.batch import per_price
 from rlmba_pipelines.learning.selection.top_k import top_k
 from rlmba_pipelines.learning.types import PoolView, Selection
 
@@ -33,4 +32,4 @@ def entropy(view: PoolView, query_size: int, rng: np.random.Generator) -> Select
     """Largest entropy (nats) of the fused prediction first."""
     assert view.predictions is not None
     utility_N = evidence.entropy(view.predictions.probabilities_NC)
-    return top_k(view, per_price(view, utility_N), query_size, reasons={"entropy": utility_N})
+    return top_k(view, utility_N, query_size, reasons={"entropy": utility_N})

@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 
 from rlmba_pipelines.learning.acquisition.registry import register
-from rlmba_pipelines.learning.selection.batch import per_price
 from rlmba_pipelines.learning.selection.top_k import top_k
 from rlmba_pipelines.learning.types import PoolView, Selection
 
@@ -32,4 +31,4 @@ def least_confidence(view: PoolView, query_size: int, rng: np.random.Generator) 
     """Smallest probability of the predicted class of the fused prediction first; utility in [0, 1 − 1/C]."""
     assert view.predictions is not None
     confidence_N = view.predictions.probabilities_NC.max(axis=1).astype(np.float64)
-    return top_k(view, per_price(view, 1 - confidence_N), query_size, reasons={"confidence": confidence_N})
+    return top_k(view, 1 - confidence_N, query_size, reasons={"confidence": confidence_N})

@@ -19,18 +19,13 @@ def selection_of(
     return Selection(view.sample_ids[rows], np.asarray(utility_Q, dtype=np.float64), chosen)
 
 
-def per_price(view: PoolView, utility_N: np.ndarray) -> np.ndarray:
-    """float64[N], utility >= 0 for one unit of price, 1 on average over the candidates; as it is where all cost alike.
+def relative_price(view: PoolView) -> np.ndarray:
+    """float64[N], prices with mean 1 over the candidates; ones where all cost alike.
 
     >>> view = PoolView(np.array(["a", "b"]), np.array([False, False]), price_N=np.array([1.0, 3.0]))
-    >>> per_price(view, np.array([0.5, 0.75])).tolist()
-    [1.0, 0.5]
+    >>> relative_price(view).tolist()
+    [0.5, 1.5]
     """
-    return utility_N if view.price_N is None else utility_N / relative_price(view)
-
-
-def relative_price(view: PoolView) -> np.ndarray:
-    """float64[N], prices with mean 1 over the candidates; ones where all cost alike."""
     if view.price_N is None:
         return np.ones(len(view.sample_ids))
     return view.price_N / view.price_N[view.candidate_rows].mean()

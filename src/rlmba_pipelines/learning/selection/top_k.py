@@ -3,7 +3,8 @@
 Concept  the batch argmax Σ u(x).
 Source   Settles 2009: batches of the most uncertain samples.
 Stated   the Q candidates of highest utility.
-Chosen   ties go to the first sample id, so that row order does not matter.
+Chosen   ties go to the first sample id, so that row order does not matter. A view with prices is ranked by utility for
+         its price; strategies whose utility may be negative do not ask for prices.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rlmba_pipelines.learning.selection.batch import check_finite, selection_of
+from rlmba_pipelines.learning.selection.batch import check_finite, relative_price, selection_of
 from rlmba_pipelines.learning.types import PoolView, Selection
 
 
@@ -33,7 +34,7 @@ def top_k(
     """
     check_finite(utility_N, view, "top_k: utility")
     rows = view.candidate_rows
-    utility_U = utility_N[rows]
+    utility_U = utility_N[rows] if view.price_N is None else (utility_N / relative_price(view))[rows]
     if 0 < query_size < len(rows):  # sort none but those that reach the last place, all who tie for it included
         last = len(rows) - query_size
         contenders = np.flatnonzero(utility_U >= np.partition(utility_U, last)[last])
