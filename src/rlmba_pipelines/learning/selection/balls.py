@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from rlmba_pipelines.learning.selection.batch import blocks
-from rlmba_pipelines.learning.selection.clusters import all_rows
+from rlmba_pipelines.learning.selection.clusters import all_rows, mean_of
 from rlmba_pipelines.learning.selection.kernels import Embedding
 
 BLOCK_ROWS = 1024  # a multiple of 8, so that blocks begin on whole bytes
@@ -40,8 +40,7 @@ class BallGraph:
     def __init__(self, points_ND: Embedding, rows: np.ndarray | None = None) -> None:
         self._points_ND, self._rows = points_ND, all_rows(points_ND) if rows is None else rows
         self._parts = list(blocks(len(self._rows), BLOCK_ROWS))
-        sums = [points_ND[self._rows[part]].sum(axis=0, dtype=np.float64) for part in self._parts]
-        self._mean_D = np.sum(sums, axis=0) / len(self._rows)
+        self._mean_D = mean_of(points_ND, self._rows)
         self._half_R = np.concatenate([_half_norms(self._read(part)) for part in self._parts])
         self._halves: list[np.ndarray] = []  # of every part [bytes of eight rows from its first on, its rows]
         self._threshold = 0.0

@@ -144,13 +144,13 @@ def at_most(rows: np.ndarray, n_rows: int, rng: np.random.Generator) -> np.ndarr
 
 def means_of(points_ND: Embedding, rows: np.ndarray, cluster_N: np.ndarray) -> np.ndarray:
     """float64[K, D]: the mean of every cluster of ``rows``."""
+    return np.array([mean_of(points_ND, rows[members]) for members in members_of(cluster_N)])
 
-    def mean(members: np.ndarray) -> np.ndarray:
-        parts = [rows[members[part]] for part in blocks(len(members), BLOCK_ROWS)]
-        total_D = np.sum([points_ND[part].sum(axis=0, dtype=np.float64) for part in parts], axis=0)
-        return total_D / len(members)
 
-    return np.array([mean(members) for members in members_of(cluster_N)])
+def mean_of(points_ND: Embedding, rows: np.ndarray) -> np.ndarray:
+    """float64[D]: the mean of ``rows``, at least one, read block by block."""
+    sums = [points_ND[rows[part]].sum(axis=0, dtype=np.float64) for part in blocks(len(rows), BLOCK_ROWS)]
+    return np.sum(sums, axis=0) / len(rows)
 
 
 def squared_to_center(points_ND: Embedding, clusters: Clusters, rows: np.ndarray | None = None) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlmba_pipelines.learning.selection.batch import blocks
-from rlmba_pipelines.learning.selection.clusters import in_order_of_rows, squared_distances
+from rlmba_pipelines.learning.selection.clusters import in_order_of_rows, mean_of, squared_distances
 
 BLOCK_ROWS = 512
 
@@ -55,7 +55,7 @@ class Pairs:
     def __init__(self, points_ND: np.ndarray, rows: np.ndarray) -> None:
         n = self.n_rows = len(rows)
         parts = list(blocks(n, BLOCK_ROWS))
-        mean_D = np.sum([points_ND[rows[part]].sum(axis=0, dtype=np.float64) for part in parts], axis=0) / n
+        mean_D = mean_of(points_ND, rows)
         row = np.arange(n)
         self._before = row * n - row * (row + 1) // 2 - row - 1  # pair (i, j), i < j, is at before[i] + j
         self._values = np.empty(n * (n - 1) // 2, dtype=np.float32)
