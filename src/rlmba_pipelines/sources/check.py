@@ -22,8 +22,9 @@ from tqdm import tqdm
 from rlmba_pipelines.config import MediaCaps
 from rlmba_pipelines.disk import STALE_SECONDS, replacing, sweep
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.records import disarmed, quoted
 from rlmba_pipelines.sources.manifest import MODALITIES
-from rlmba_pipelines.sources.media import MediaError, MediaRoot, is_reference, quoted, read_medium
+from rlmba_pipelines.sources.media import MediaError, MediaRoot, is_reference, read_medium
 
 SHARD_SIZE = 64
 DECODE_SECONDS = 60.0  # one medium; far above what the caps allow on any machine
@@ -120,8 +121,8 @@ def check_media(
     keep = (checked[modalities] != "").any(axis=1)
     quarantine = pd.DataFrame(
         [
-            (_escape(manifest["sample_id"].iloc[m.position]), int(manifest["row"].iloc[m.position]), m.modality,
-             _escape(m.cell) if is_reference(m.modality, m.cell) else "", reason, not keep.iloc[m.position])
+            (disarmed(manifest["sample_id"].iloc[m.position]), int(manifest["row"].iloc[m.position]), m.modality,
+             disarmed(m.cell) if is_reference(m.modality, m.cell) else "", reason, not keep.iloc[m.position])
             for m, reason in sorted(bad, key=lambda item: item[0].position)
         ],
         columns=["sample_id", "row", "modality", "ref", "reason", "dropped"],
@@ -129,11 +130,6 @@ def check_media(
     if not keep.any():
         raise UserError(f"{name}: no sample has a medium that can be read; check the media root.")
     return checked[keep].reset_index(drop=True), quarantine
-
-
-def _escape(cell: str) -> str:
-    """The quarantine is read in spreadsheets, which must not run what came from the data: ``=…`` becomes ``'=…``."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _known_file(folder: Path, caps: MediaCaps) -> Path:

@@ -6,12 +6,8 @@ are those that a user sees: the header of a CSV file is row 1.
 
 from __future__ import annotations
 
-import csv
 import io
-import itertools
-import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
@@ -23,14 +19,12 @@ from typing import NoReturn
 import pandas as pd
 
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.sources.media import quoted
+from rlmba_pipelines.records import Record, quoted, read_records
 
 MODALITIES = ("image", "text", "audio", "video")
 OPTIONAL = ("label", "split", "group", "cost")
 SPLITS = ("pool", "validation", "test")
 CELL_TYPES = (str, bool, int, float, Decimal, date, time, NoneType)  # of Parquet; a timestamp is a date
-
-Record = tuple[int, dict[str, str]]  # row number as the user sees it, column -> text
 
 
 def read_manifest(
@@ -162,72 +156,9 @@ def _read_records(path: Path) -> tuple[list[str], Iterable[Record]]:
         raise UserError(f"{path}: the file cannot be read ({error.strerror}); check its permissions.") from error
     if path.suffix.lower() == ".parquet":
         return _from_parquet(data, path.name)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path.name}, row {row}: the file is not UTF-8 text; save it with encoding UTF-8.") from error
-    return _from_csv(text, path.name) if path.suffix.lower() == ".csv" else _from_json_lines(text, path.name)
-
-
-def _from_csv(text: str, name: str) -> tuple[list[str], Iterator[Record]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-
-    def numbered() -> Iterator[tuple[int, list[str]]]:
-        row = 0
-        while True:
-            row += 1
-            try:
-                yield row, next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise UserError(f"{name}, row {row}: this is not a row of CSV ({error}); mend its quotes.") from error
-
-    rows = numbered()
-    header = next(rows, (1, []))[1]
-    columns = [c.strip() for c in header]
-
-    def records() -> Iterator[Record]:
-        for row, cells in rows:
-            if not cells:
-                continue  # a blank line
-            if len(cells) != len(columns):
-                raise UserError(
-                    f"{name}, row {row}: the row has {len(cells)} cells and the header {len(columns)}; "
-                    f"put cells that hold commas into double quotes."
-                )
-            yield row, dict(zip(columns, cells, strict=True))
-
-    return columns, records()
-
-
-def _from_json_lines(text: str, name: str) -> tuple[list[str], list[Record]]:
-    records: list[Record] = []
-    for row, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            pairs = json.loads(line, object_pairs_hook=tuple, parse_int=str, parse_float=str, parse_constant=str)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{name}, row {row}: this line is not JSON; write one object a line.") from error
-        if not line.lstrip().startswith("{"):
-            raise UserError(f"{name}, row {row}: this line is not a JSON object; write one object a line.")
-        cells: dict[str, str] = {}
-        for column, value in pairs:
-            if column in cells:
-                raise UserError(f"{name}, row {row}: the name {quoted(column)} occurs twice; keep one of them.")
-            if isinstance(value, (list, tuple)):
-                raise UserError(
-                    f"{name}, row {row}: {quoted(column)} holds a list or an object; make it text or a number."
-                )
-            cells[column] = "" if value is None else str(value).lower() if isinstance(value, bool) else value
-        if re.search("[\ud800-\udfff]", "".join(itertools.chain.from_iterable(cells.items()))):
-            raise UserError(f"{name}, row {row}: a \\u escape is half a character; write both halves or remove it.")
-        records.append((row, cells))
-    columns = list(dict.fromkeys(column for _, cells in records for column in cells))
-    if not records:
-        raise UserError(f"{name}: the manifest has no rows; give it one JSON object a sample.")
+    columns, records = read_records(data, path)
+    if path.suffix.lower() != ".csv" and not records:
+        raise UserError(f"{path.name}: the manifest has no rows; give it one JSON object a sample.")
     return columns, records
 
 

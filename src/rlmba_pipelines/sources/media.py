@@ -14,6 +14,7 @@ from collections import OrderedDict
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.records import quoted
 
 MAX_OPEN_ARCHIVES = 32
 _ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://|(data|file|http|https|ftp|s3|gs):)", re.IGNORECASE)
@@ -133,15 +134,6 @@ class MediaRoot:
                 self._archives.popitem(last=False)[1].close()
         self._archives.move_to_end(path)
         return self._archives[path]
-
-
-def quoted(text: str, longest: int = 60) -> str:
-    """Text as a message may hold it: on one line, in quotes, and not too long.
-
-    >>> quoted("a\\nb"), quoted("a" * 99, longest=4)
-    ("'a\\\\nb'", "'aaaa…'")
-    """
-    return repr(text if len(text) <= longest else f"{text[:longest]}…")
 
 
 def _check_size(ref: str, n_bytes: int, max_bytes: int) -> None:
