@@ -16,7 +16,6 @@ from kedro.io.core import Version
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from rlmba_pipelines.datasets import AnswersDataset
 from rlmba_pipelines.datasets.atomic import AtomicFile
 from rlmba_pipelines.disk import sync, writing
 from rlmba_pipelines.learning.types import UserError
@@ -107,7 +106,7 @@ class RoundHooks:
             return
         catalog = self._catalog
         dataset = catalog.get(dataset_name)
-        if isinstance(dataset, AtomicFile | AnswersDataset):
+        if isinstance(dataset, AtomicFile):
             _, path = dataset.written()
             self._digests[path] = self._settler.submit(settled, path)
         if unsaved:
@@ -139,7 +138,7 @@ class RoundHooks:
         )
         for name in sorted(outputs_of(stage) - set(versions)):
             dataset = catalog.get(name)
-            if isinstance(dataset, AtomicFile | AnswersDataset) and dataset.exists():
+            if isinstance(dataset, AtomicFile) and dataset.exists():
                 versions[name], path = dataset.written()
                 digests[name] = self._digests[path].result() if path in self._digests else settled(path)
                 files[name] = experiment.place_of(path)

@@ -67,7 +67,7 @@ def test_a_failing_transaction_changes_nothing_in_any_table(tmp_path: Path) -> N
             ledger.add_classes(["cat"])
             ledger.close(1)
             ledger.correct(_rows(annotator="bob"))
-        assert (ledger.digest(), ledger.classes(), ledger.is_closed(1)) == (before, (), False)
+        assert (ledger.digest(), ledger.classes(), ledger.closed()) == (before, (), frozenset())
 
 
 def test_what_was_set_aside_leaves_the_list_once_the_ledger_has_it(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class Loop:
             asked = self._commit(stage, ASKED, {"annotation_batch.parquet": batch}, {})
         batch = pd.read_parquet(self._path(k, "annotation_batch.parquet"))
         hidden = AtomicDataset(filepath="nowhere.parquet", dataset="pandas.ParquetDataset")
-        answers = Answers(hidden, self.experiment.ledger_path)
+        answers = Answers(hidden.load, self.experiment.ledger_path)
         bought, labels_next = nodes.buy_labels(batch, answers, labels, state, self.setup, self.labeling)
         with Ledger(self.experiment.ledger_path) as ledger:
             ledger.append(bought)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
-from rlmba_pipelines.datasets.atomic import AtomicDataset
+from rlmba_pipelines.datasets.atomic import AtomicFile
 from rlmba_pipelines.disk import writing
 from rlmba_pipelines.ledger import Ledger
 
@@ -55,34 +56,26 @@ class PurchasesDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         return {"filepath": str(self._path)}
 
 
-class AnswersDataset(AbstractDataset[pd.DataFrame, "Answers"]):
+class AnswersDataset(AtomicFile):
     """The only door to a label that was not bought yet.
 
     Saved once by ingest: the labels that the manifest holds for the pool. Loaded as ``Answers``, which gives up
     labels only for the ids asked for: from the manifest (``simulated``) or from what people returned (``files``).
+    kedro-viz finds no preview here.
     """
 
     def __init__(self, *, filepath: str, ledger: str, metadata: dict[str, Any] | None = None) -> None:
-        self._hidden = AtomicDataset(filepath=filepath, dataset="pandas.ParquetDataset")
-        self._path = Path(filepath)
+        super().__init__(filepath=filepath, metadata=metadata)
         self._ledger = Path(ledger)
-        self.metadata = metadata
 
-    def save(self, data: pd.DataFrame) -> None:
-        self._hidden.save(data)
+    def write(self, data: pd.DataFrame, path: Path) -> None:
+        data.to_parquet(path)
 
-    def written(self) -> tuple[str, Path]:
-        """Version (none) and path of the labels behind the door."""
-        return self._hidden.written()
+    def read(self, path: Path) -> pd.DataFrame:
+        return pd.read_parquet(path)
 
     def load(self) -> Answers:
-        return Answers(self._hidden, self._ledger)
-
-    def _exists(self) -> bool:
-        return self._path.exists()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._path)}
+        return Answers(super().load, self._ledger)
 
 
 class Answers:
@@ -92,18 +85,21 @@ class Answers:
         ledger_path: the ledger that people's answers are imported into.
     """
 
-    def __init__(self, hidden: AtomicDataset, ledger_path: Path) -> None:
-        self._hidden = hidden
+    def __init__(self, read_hidden: Callable[[], pd.DataFrame], ledger_path: Path) -> None:
+        self._read_hidden = read_hidden
         self.ledger_path = ledger_path
 
     def hidden_labels(self, sample_ids: list[str]) -> pd.DataFrame:
         """``sample_id, label`` of exactly these samples, as far as the manifest holds them."""
-        frame: pd.DataFrame = self._hidden.load()
+        frame = self._read_hidden()
         return frame[frame["sample_id"].isin(set(sample_ids))].reset_index(drop=True)
 
-    def of_people(self) -> tuple[pd.DataFrame, tuple[str, ...], frozenset[int]]:
-        """What people said so far: every answer in force, the samples withdrawn, the rounds closed early."""
+    def of_people(self) -> tuple[pd.DataFrame, frozenset[int]]:
+        """What people said so far: every answer in force, and the rounds closed early."""
         with Ledger(self.ledger_path) as ledger:
-            rows = ledger.rows()
-            closed = frozenset(int(k) for k in rows["round"].unique() if ledger.is_closed(int(k)))
-            return rows, ledger.withdrawn(), closed
+            return ledger.rows(), ledger.closed()
+
+    def withdrawn(self) -> tuple[str, ...]:
+        """The samples that must not be used any more."""
+        with Ledger(self.ledger_path) as ledger:
+            return ledger.withdrawn()

@@ -18,12 +18,19 @@ from rlmba_pipelines.ledger import ABSTAINED, ADJUDICATOR, DISPUTED
 OPEN, SETTLED, DISPUTE = "open", "settled", "disputed"
 
 
-def resolve(answers: pd.DataFrame, labeling: LabelingConfig, *, closed: frozenset[int] = frozenset()) -> pd.DataFrame:
+def resolve(
+    answers: pd.DataFrame,
+    labeling: LabelingConfig,
+    *,
+    closed: frozenset[int] = frozenset(),
+    open_round: int = 0,
+) -> pd.DataFrame:
     """What each sample's answers come to.
 
     Args:
         answers: rows of the ledger in force, one an answer, of people.
         closed: rounds that nobody waits for any more: there what is missing is done without, and a dispute stands.
+        open_round: the round that is waited for; all before it are closed.
 
     Returns:
         One row a sample, sorted by round and id: ``sample_id, label, purpose, round, annotator`` (who, or how many),
@@ -39,7 +46,7 @@ def resolve(answers: pd.DataFrame, labeling: LabelingConfig, *, closed: frozense
     rows = []
     for sample_id, of_sample in by_sample.items():
         first, judged = of_sample[0], [row.label for row in of_sample if row.annotator == ADJUDICATOR]
-        n_answers, given_up = len(of_sample) - len(judged), first.round in closed
+        n_answers, given_up = len(of_sample) - len(judged), first.round in closed or first.round < open_round
         label, share, state = "", 0.0, OPEN
         if judged:
             label, share, state = judged[0], 1.0, SETTLED

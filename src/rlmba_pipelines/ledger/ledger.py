@@ -258,9 +258,9 @@ class Ledger:
         """Nobody waits for the open answers of a round any more."""
         self._insert("closed", ("round",), [(round_idx,)])
 
-    def is_closed(self, round_idx: int) -> bool:
-        """Whether a round was closed before everything was answered."""
-        return self._db.execute("SELECT 1 FROM closed WHERE round = ?", (round_idx,)).fetchone() is not None
+    def closed(self) -> frozenset[int]:
+        """The rounds that were closed before everything was answered."""
+        return frozenset(k for (k,) in self._db.execute("SELECT round FROM closed"))
 
     def add_classes(self, names: Iterable[str]) -> int:
         """Make classes known; gives how many were new."""
@@ -277,14 +277,6 @@ class Ledger:
     def withdrawn(self) -> tuple[str, ...]:
         """Samples that must not be used any more, sorted."""
         return tuple(s for (s,) in self._db.execute("SELECT sample_id FROM withdrawn ORDER BY sample_id"))
-
-    def damage(self) -> str | None:
-        """What SQLite's own check finds wrong, or None."""
-        try:
-            found = self._db.execute("PRAGMA integrity_check").fetchone()[0]
-        except sqlite3.DatabaseError as error:
-            return str(error)
-        return None if found == "ok" else str(found)
 
 
 def _statements(script: str) -> Iterator[str]:

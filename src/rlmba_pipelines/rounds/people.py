@@ -88,8 +88,7 @@ def open_batch(experiment: Experiment, labeling: LabelingConfig | None = None) -
     asked = set(batch["sample_id"])
     with Ledger(experiment.ledger_path) as ledger:
         rows, withdrawn = ledger.rows(), asked & set(ledger.withdrawn())
-        closed = frozenset({k}) if ledger.is_closed(k) else frozenset()
-    resolved = resolve(rows, labeling or LabelingConfig(), closed=closed | frozenset(range(k)))
+        resolved = resolve(rows, labeling or LabelingConfig(), closed=ledger.closed(), open_round=k)
     resolved = resolved[resolved["sample_id"].isin(asked)]
     csv, jsonl = sheet_path(experiment, stage, SHEET), sheet_path(experiment, stage, TASKS)
     return OpenBatch(k, batch, resolved, frozenset(withdrawn), csv, jsonl)

@@ -142,13 +142,14 @@ def buy_labels(
         WaitingForLabels: people have not answered everything yet.
     """
     this_round = round_state["round_idx"]
-    rows, withdrawn, closed = answers.of_people()
+    withdrawn = answers.withdrawn()
     annotation_batch = annotation_batch[~annotation_batch["sample_id"].isin(withdrawn)]
     if setup["annotator"] == "simulated":
         labels_next = tables.add_answers(labels, annotation_batch, SimulatedOracle(answers.hidden_labels).label)
         bought = labels_next[labels_next["round"] == this_round]
         return bought[bought["annotator"] != tables.GIVEN], labels_next
-    resolved = resolve(rows, labeling, closed=closed | frozenset(range(this_round)))
+    rows, closed = answers.of_people()
+    resolved = resolve(rows, labeling, closed=closed, open_round=this_round)
     settled = resolved[resolved["state"] == SETTLED]
     oracle = PeopleOracle(resolved, closed=this_round in closed)
     answered = tables.add_answers(labels, annotation_batch, oracle.label)

@@ -159,7 +159,7 @@ def state_facts(
         rules=tuple(rule_words(outlook, rounds)),
         next_labels=outlook.next_labels,
         target_accuracy=rounds.target_accuracy,
-        annotators=tuple(annotator_table(people, resolve(people, labeling))),
+        annotators=tuple(annotator_table(people, resolve(people, labeling, open_round=last_state["round_idx"]))),
         alpha=krippendorff_alpha(people),
         paid=float(purchases["cost"].sum()),
     )
