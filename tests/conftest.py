@@ -125,18 +125,17 @@ class Project:
         assert "Traceback" not in result.output
         return result.output.splitlines()[-1]
 
-    def table(self, layer: str, experiment: str, stage: str, file: str) -> pd.DataFrame:
+    def table(self, experiment: str, stage: str, role: str) -> pd.DataFrame:
         """A committed Parquet table."""
         from rlmba_pipelines.rounds.commits import Experiment
-        from rlmba_pipelines.rounds.driver import committed_path
 
-        return pd.read_parquet(committed_path(Experiment.of(self.path, experiment), stage, layer, file))
+        return pd.read_parquet(Experiment.of(self.path, experiment).path_of(stage, role))
 
     def selections(self, experiment: str, rounds: int) -> list[list[str]]:
         """What each round bought, in the order of choice."""
         stages = [f"round_{k:02d}" for k in range(rounds + 1)]
         return [
-            self.table("07_model_output", experiment, stage, "selection.parquet")["sample_id"].tolist()
+            self.table(experiment, stage, "selection")["sample_id"].tolist()
             for stage in stages
         ]
 

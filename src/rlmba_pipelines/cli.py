@@ -28,7 +28,6 @@ from rlmba_pipelines.rounds.driver import (
     is_reported,
     measured,
     n_training_labels,
-    report_path,
     run_rounds,
     stop_reason,
 )
@@ -260,8 +259,8 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
         click.echo(f"open: the measurement after the last round and the report ('kedro rounds run{flag}')")
     if done > 0:
         _tell_outlook(found)
-    if report_path(found).exists():
-        click.echo(f"report: {_short(report_path(found))}")
+    if found.report_path.exists():
+        click.echo(f"report: {_short(found.report_path)}")
 
 
 def _tell_outlook(experiment: Experiment) -> None:

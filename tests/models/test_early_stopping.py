@@ -17,7 +17,6 @@ from rlmba_pipelines.config import FusionConfig, PolicyConfig
 from rlmba_pipelines.learning.types import Features, Labels
 from rlmba_pipelines.models.fit import fit_fusion
 from rlmba_pipelines.rounds.commits import Experiment
-from rlmba_pipelines.rounds.driver import committed_path
 from rlmba_pipelines.rounds.replay import task_of
 from rlmba_pipelines.simulation import simulate, steps
 from rlmba_pipelines.simulation.measurement import measure_on, measure_validation
@@ -140,7 +139,7 @@ def test_memory_and_kedro_stop_at_the_same_step(project: Project, media: Callabl
     task, oracle = task_of(experiment)
     results = list(simulate(task, oracle.label))
     for stage, result in zip(("round_01", "final"), results[1:], strict=True):
-        written = json.loads(committed_path(experiment, stage, "06_models", "training_log.json").read_text())
+        written = json.loads(experiment.path_of(stage, "training_log").read_text())
         assert result.model is not None
         assert written == result.model.log
         assert "validation_nll" in written

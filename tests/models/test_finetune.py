@@ -25,7 +25,6 @@ from rlmba_pipelines.models.fit import fit_fusion
 from rlmba_pipelines.models.predict import predict_fusion
 from rlmba_pipelines.models.state import FusionState
 from rlmba_pipelines.rounds.commits import Experiment
-from rlmba_pipelines.rounds.driver import committed_path
 from rlmba_pipelines.rounds.replay import task_of
 from rlmba_pipelines.simulation import simulate
 
@@ -219,7 +218,7 @@ def test_raw_media_go_through_whole_rounds_and_memory_and_kedro_are_one(
     assert [r.batch["sample_id"].tolist() for r in results[:-1]] == project.selections("a", 1)
     assert results[1].model is not None
     assert any(name.startswith("towers.") for name in results[1].model.tensors)
-    written = committed_path(Experiment.of(project.path, "a"), "round_01", "06_models", "training_log.json")
+    written = Experiment.of(project.path, "a").path_of("round_01", "training_log")
     assert json.loads(written.read_text()) == results[1].model.log
 
 

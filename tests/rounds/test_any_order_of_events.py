@@ -27,7 +27,6 @@ from rlmba_pipelines.learning.types import Features, Predictions, UserError
 from rlmba_pipelines.ledger import NOT_LABELS, Ledger
 from rlmba_pipelines.pipelines.policy_selection import nodes
 from rlmba_pipelines.rounds.commits import ASKED, DONE, PREPARED, Commit, Experiment
-from rlmba_pipelines.rounds.driver import committed_path
 from rlmba_pipelines.rounds.people import close_round, import_answers
 from rlmba_pipelines.rounds.unroll import stage_name
 from rlmba_pipelines.simulation.tables import empty_labels, spent
@@ -101,19 +100,19 @@ class Loop:
             ledger.append(bought)
         self._wrote()
         made = {"labels_next.parquet": labels_next, "round_state_next.json": nodes.close_round(state, batch)}
-        self._commit(stage, DONE, made, dict(asked.versions))
+        self._commit(stage, DONE, made, dict(asked.files))
 
-    def _commit(self, stage: str, state: str, made: dict[str, Any], versions: dict[str, str]) -> Commit:
+    def _commit(self, stage: str, state: str, made: dict[str, Any], files: dict[str, str]) -> Commit:
         version = f"{self._n_writes:06d}"
         for file, data in made.items():
-            folder = self.experiment.data_path / LAYERS.get(file, "07_model_output") / self.experiment.name
-            with replacing(folder / stage / file / version / file) as temporary:
+            place = Path(LAYERS.get(file, "07_model_output"), self.experiment.name, stage, file, version, file)
+            with replacing(self.experiment.data_path / place) as temporary:
                 data.to_parquet(temporary) if file.endswith("parquet") else temporary.write_text(json.dumps(data))
             self._wrote()
-            versions[f"{stage}.{file.partition('.')[0]}"] = version
+            files[f"{stage}.{file.partition('.')[0]}"] = str(place)
         for sheet in ("annotation_sheet", "annotation_tasks"):  # only their place is asked for
-            versions[f"{stage}.{sheet}"] = version
-        commit = Commit(stage, state, "", versions, {})
+            files[f"{stage}.{sheet}"] = sheet
+        commit = Commit(stage, state, "", dict.fromkeys(files, version), {}, files)
         self.experiment.write_commit(commit)
         self._wrote()
         return commit
@@ -124,7 +123,7 @@ class Loop:
             raise Crashed
 
     def _path(self, k: int, file: str) -> Path:
-        return committed_path(self.experiment, stage_name(k), LAYERS.get(file, "07_model_output"), file)
+        return self.experiment.path_of(stage_name(k), file.partition(".")[0])
 
     def batches(self) -> list[pd.DataFrame]:
         """Every batch that was asked for, round by round."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from conftest import Project
 from rlmba_pipelines.learning.forecast import fit_curve
 from rlmba_pipelines.rounds.commits import Experiment
-from rlmba_pipelines.rounds.driver import committed_path, n_training_labels
+from rlmba_pipelines.rounds.driver import n_training_labels
 
 SIZES = ("--start-size", "12", "--query-size", "8")
 
@@ -29,7 +29,7 @@ def test_status_forecasts_the_next_batch_from_validation_and_names_the_rule_that
     experiment = Experiment.of(project.path, "a")
     stages = ["round_01", "round_02", "round_03", "final"]
     found = [
-        json.loads(committed_path(experiment, s, "08_reporting", "validation_metrics.json").read_text()) for s in stages
+        json.loads(experiment.path_of(s, "validation_metrics").read_text()) for s in stages
     ]
     counts = [n_training_labels(experiment, s) for s in stages]
     assert counts == [12, 20, 28, 36]

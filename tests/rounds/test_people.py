@@ -97,7 +97,7 @@ def test_labels_that_a_manifest_already_has_are_the_start_and_cost_nothing(
     assert "10 samples of round 0 wait for labels" in output  # 30 of the 40 are there
     truth = _truth(manifest)
     project.ok("rounds", "import", str(_fill(project, "round_00", truth)), "--experiment", "a")
-    labels = project.table("03_primary", "a", "round_00", "labels_next.parquet")
+    labels = project.table("a", "round_00", "labels_next")
     assert len(labels) == 40
     assert labels.loc[labels["annotator"] == "manifest", "cost"].sum() == 0
 
@@ -209,9 +209,9 @@ def test_a_round_is_closed_with_half_of_its_answers_and_the_rest_goes_back_into_
     output = project.ok("rounds", "close", "--experiment", "a")
     assert "10 samples without an answer go back into the pool" in output
     assert "10 samples of round 1 wait for labels" in output
-    labels = project.table("03_primary", "a", "round_00", "labels_next.parquet")
+    labels = project.table("a", "round_00", "labels_next")
     assert dict(zip(labels["sample_id"], labels["label"], strict=True)) == answers
-    chosen = set(project.table("07_model_output", "a", "round_01", "annotation_batch.parquet")["sample_id"])
+    chosen = set(project.table("a", "round_01", "annotation_batch")["sample_id"])
     assert not chosen & set(answers)
 
     late = next(s for s in asked if s not in answers and s not in chosen)
@@ -219,7 +219,7 @@ def test_a_round_is_closed_with_half_of_its_answers_and_the_rest_goes_back_into_
         "rounds", "import", _answers(project, {late: truth[late]}), "--experiment", "a"
     )
     project.ok("rounds", "import", str(_fill(project, "round_01", truth)), "--experiment", "a")
-    labels = project.table("03_primary", "a", "round_01", "labels_next.parquet")
+    labels = project.table("a", "round_01", "labels_next")
     assert len(labels) == 21
     assert labels.set_index("sample_id").loc[late, "round"] == 0
 
@@ -253,7 +253,7 @@ def test_a_correction_of_an_earlier_round_reaches_the_next_model(project: Projec
     project.ok("rounds", "import", _answers(project, {asked[0]: other}), "--correct", "--experiment", "a")
     project.ok("rounds", "import", str(_fill(project, "round_01", truth)), "--experiment", "a")
     before, after = (
-        project.table("03_primary", "a", stage, "labels_next.parquet").set_index("sample_id")["label"]
+        project.table("a", stage, "labels_next").set_index("sample_id")["label"]
         for stage in ("round_00", "round_01")
     )
     assert (before[asked[0]], after[asked[0]]) == (truth[asked[0]], other)
@@ -266,12 +266,12 @@ def test_who_abstains_and_what_belongs_to_no_class_is_paid_for_and_never_asked_a
     answers = {s: truth[s] for s in asked} | {asked[0]: "?", asked[1]: "(none of these)"}
     output = project.ok("rounds", "import", _answers(project, answers), "--experiment", "a")
     assert "20 new answers taken" in output
-    labels = project.table("03_primary", "a", "round_00", "labels_next.parquet").set_index("sample_id")
+    labels = project.table("a", "round_00", "labels_next").set_index("sample_id")
     assert labels.loc[asked[0], "label"] == "(abstain)"
     assert labels["cost"].sum() == 20
     for stage in ("round_01", "round_02"):
         project.ok("rounds", "import", str(_fill(project, stage, truth)), "--experiment", "a")
-        batch = project.table("07_model_output", "a", stage, "annotation_batch.parquet")
+        batch = project.table("a", stage, "annotation_batch")
         assert not {asked[0], asked[1]} & set(batch["sample_id"])
     assert set(project.ok("rounds", "classes", "--experiment", "a").split()) == set(truth.values())
 
@@ -297,7 +297,7 @@ def test_three_annotators_settle_by_majority_and_an_adjudicator_decides_the_rest
     assert json.loads(sheet.loc[0, "answers"]) == {"ann": truth[asked[0]], "bob": wrong[asked[0]], "cem": third}
     output = project.ok("rounds", "import", _answers(project, {asked[0]: third}), "--adjudicate", "--experiment", "a")
     assert "10 samples of round 1 wait for labels" in output
-    labels = project.table("03_primary", "a", "round_00", "labels_next.parquet").set_index("sample_id")
+    labels = project.table("a", "round_00", "labels_next").set_index("sample_id")
     assert labels.loc[asked[0], "label"] == third
     assert (labels.loc[asked[1:], "label"] == pd.Series(right)[asked[1:]]).all()
     assert labels["cost"].sum() == 61

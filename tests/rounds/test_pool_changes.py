@@ -57,7 +57,7 @@ def test_a_withdrawn_sample_is_never_seen_again_and_its_bill_stays(
     output = project.ok("rounds", "run", *RUN)
     assert "round_02" in output
     assert not set(gone) & set(project.selections("a", 2)[2])
-    labels = project.table("03_primary", "a", "round_02", "labels_next.parquet").set_index("sample_id")
+    labels = project.table("a", "round_02", "labels_next").set_index("sample_id")
     assert labels.loc[gone[0], "label"] == "(withdrawn)"
     assert "0 samples withdrawn; 0 committed files" in project.ok(
         "rounds", "withdraw", gone[0], "--reason", "again", "--experiment", "a"
@@ -90,7 +90,7 @@ def test_a_withdrawal_that_was_killed_is_finished_by_the_next_run(
     monkeypatch.setattr(withdraw, "digest_of", true_digest)
     project.ok("rounds", "run", *RUN)
     project.ok("rounds", "verify", "--experiment", "a")
-    labels = project.table("03_primary", "a", "round_00", "labels_next.parquet").set_index("sample_id")
+    labels = project.table("a", "round_00", "labels_next").set_index("sample_id")
     assert labels.loc[bought[0], "label"] == "(withdrawn)"
 
 

@@ -18,7 +18,6 @@ from rlmba_pipelines.config import PolicyConfig, RoundsConfig
 from rlmba_pipelines.learning.forecast import forecast_accuracy
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import Experiment
-from rlmba_pipelines.rounds.driver import committed_path
 from rlmba_pipelines.rounds.replay import task_of
 from rlmba_pipelines.simulation import simulate
 from rlmba_pipelines.simulation.environment import ENVIRONMENT, LabelingRounds
@@ -130,7 +129,7 @@ def test_the_published_configuration_runs_and_learns_the_same_in_memory_and_in_k
     p = task.parameters
     assert (p.fusion.loss, p.fusion.fusion, p.evidence.source, p.balance.prior) == ("edl", "convex", "edl", "published")
     assert (p.rounds.strategy, p.policy.name) == ("rl_mba_published", "published")
-    state = json.loads(committed_path(experiment, "round_02", "07_model_output", "round_state_next.json").read_text())
+    state = json.loads(experiment.path_of("round_02", "round_state_next").read_text())
     assert state["policy"]["baseline"] is not None
     assert set(state["score"]) == {"uncertainty", "distance", "margin"}
     assert [len(batch) for batch in project.selections("a", 2)] == [12, 8, 8]

@@ -11,7 +11,6 @@ import pytest
 
 from conftest import SMALL, Project
 from rlmba_pipelines.rounds.commits import Experiment
-from rlmba_pipelines.rounds.driver import committed_path
 from rlmba_pipelines.rounds.replay import task_of
 from rlmba_pipelines.simulation import simulate
 
@@ -27,7 +26,7 @@ def test_memory_and_kedro_choose_the_same_samples_and_measure_the_same(
     assert [r.batch["sample_id"].tolist() for r in results[:-1]] == project.selections("a", 2)
     experiment = Experiment.of(project.path, "a")
     for stage, result in zip(("round_01", "round_02", "final"), results[1:], strict=True):
-        written = json.loads(committed_path(experiment, stage, "08_reporting", "test_metrics.json").read_text())
+        written = json.loads(experiment.path_of(stage, "test_metrics").read_text())
         assert written == result.test
-    state = json.loads(committed_path(experiment, "round_02", "07_model_output", "round_state_next.json").read_text())
+    state = json.loads(experiment.path_of("round_02", "round_state_next").read_text())
     np.testing.assert_array_equal(state["weights_M"], results[2].state.weights_M)

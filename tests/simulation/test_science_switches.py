@@ -18,7 +18,6 @@ from rlmba_pipelines.config import BalanceConfig, DifficultyConfig, EvidenceConf
 from rlmba_pipelines.learning.evidence import SOURCES, fuse
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import Experiment
-from rlmba_pipelines.rounds.driver import committed_path
 from rlmba_pipelines.rounds.parameters import checked
 from rlmba_pipelines.rounds.replay import task_of
 from rlmba_pipelines.simulation import simulate, steps
@@ -197,9 +196,8 @@ def test_with_every_switch_turned_memory_and_kedro_are_still_the_same_round(
     results = list(simulate(*_replayed(experiment)))
     assert [r.batch["sample_id"].tolist() for r in results[:-1]] == project.selections("a", 2)
     for stage, result in zip(("round_01", "round_02"), results[1:3], strict=True):
-        folder = "08_reporting"
-        validation = json.loads(committed_path(experiment, stage, folder, "validation_metrics.json").read_text())
-        quality = json.loads(committed_path(experiment, stage, folder, "difficulty_quality.json").read_text())
+        validation = json.loads(experiment.path_of(stage, "validation_metrics").read_text())
+        quality = json.loads(experiment.path_of(stage, "difficulty_quality").read_text())
         assert validation == result.validation
         assert quality == dict(result.difficulty)
         assert quality["labels"] >= 12

@@ -24,7 +24,7 @@ from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.models.reduce import reduce_features
 from rlmba_pipelines.rounds.commits import DONE, PREPARED, Experiment, digest_of, read_object, read_table
 from rlmba_pipelines.rounds.current import current
-from rlmba_pipelines.rounds.driver import Request, Runner, Say, committed_path, quiet
+from rlmba_pipelines.rounds.driver import Request, Runner, Say, quiet
 from rlmba_pipelines.rounds.journal import ASIDE, JOURNAL, finish_append
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.unroll import PREPARATION, stage_name
@@ -137,23 +137,22 @@ def _put_in_place(experiment: Experiment, new: _Merged, manifest: str) -> None:
     aside.mkdir(parents=True)
     prepared = experiment.commit(PREPARED)
     assert prepared is not None
-    place_of = {name.partition(".")[2] or name: place for name, place in prepared.files.items()}
     digests, files = dict(prepared.digests), {}
     for role, dataset in (("samples", "samples"), ("validation_labels", "validation_labels"),
                           ("test_labels", "test_labels"), ("answers", "hidden_labels")):  # fmt: skip
         new.tables[dataset].to_parquet(aside / role)
-        files[role] = place_of[role]
+        files[role] = prepared.files[role]
     (aside / "setup").write_text(json.dumps(new.setup))
-    files["setup"] = place_of["setup"]
+    files["setup"] = prepared.files["setup"]
     for role, features in (("encoded", new.encoded), ("features", new.features)):
         FeaturesDataset(filepath="").write(features, aside / role)
-        files[role] = place_of[role]
+        files[role] = prepared.files[role]
     digests |= {role: digest_of(aside / role) for role in files}
     recommit: dict[str, dict[str, str]] = {}
     done = experiment.rounds_done()
     if done >= 0 and len(new.tables["labels_next"]):
         stage = stage_name(done)
-        path = committed_path(experiment, stage, "03_primary", "labels_next.parquet")
+        path = experiment.path_of(stage, "labels_next")
         before = read_table(path)
         table = pd.concat([before, new.tables["labels_next"].assign(round=done)])
         table.sort_values(["round", "sample_id"], ignore_index=True)[list(before.columns)].to_parquet(aside / "labels")

@@ -73,6 +73,22 @@ class Experiment:
     def ledger_path(self) -> Path:
         return self.folder / "ledger.sqlite"
 
+    @property
+    def report_path(self) -> Path:
+        return self.data_path / "08_reporting" / self.name / "report.html"
+
+    def path_of(self, stage: str, role: str) -> Path:
+        """Where a committed stage keeps a dataset.
+
+        Raises:
+            UserError: the stage has none that is committed.
+        """
+        commit = self.commit(stage)
+        place = commit.files.get(f"{stage}.{role}") if commit else None
+        if place is None:
+            raise UserError(f"{stage} of experiment {self.name!r} has no {role} yet; run 'kedro rounds run'.")
+        return self.data_path / place
+
     def place_of(self, path: Path) -> str:
         """A path as commits name it: under ``data/``, so that a project can be moved."""
         return str(path.relative_to(self.data_path) if path.is_relative_to(self.data_path) else path)

@@ -120,7 +120,7 @@ def run_rounds(request: Request, say: Say) -> Outcome:
             say(_measured(experiment, FINAL, "after the last round"))
             say("writing the report …")
             run(REPORT, rounds=done)
-    return Outcome(experiment, report_path(experiment), None, stopped)
+    return Outcome(experiment, experiment.report_path, None, stopped)
 
 
 def is_closed(experiment: Experiment) -> bool:
@@ -131,10 +131,9 @@ def is_closed(experiment: Experiment) -> bool:
 
 def is_reported(experiment: Experiment) -> bool:
     """Whether the closing measurement and the report are newer than the last round."""
-    report = report_path(experiment)
-    if not is_closed(experiment) or not report.exists():
+    if not is_closed(experiment) or not experiment.report_path.exists():
         return False
-    return report.stat().st_mtime >= experiment.commit_path(FINAL).stat().st_mtime
+    return experiment.report_path.stat().st_mtime >= experiment.commit_path(FINAL).stat().st_mtime
 
 
 def remember_request(experiment: Experiment, request: Request) -> None:
@@ -175,8 +174,8 @@ def stop_reason(experiment: Experiment, rounds: RoundsConfig, labeling: Labeling
     done = experiment.rounds_done()
     if done < 1:
         return None
-    state = read_json(experiment, stage_name(done), "07_model_output", "round_state_next") or {}
-    labels = read_table(committed_path(experiment, stage_name(done), "03_primary", "labels_next.parquet"))
+    state = read_json(experiment, stage_name(done), "round_state_next") or {}
+    labels = read_table(experiment.path_of(stage_name(done), "labels_next"))
     setup = read_object(experiment.folder / "setup.json")
     prices = pool_prices(read_table(experiment.folder / "samples.parquet"), answers_wanted(setup, labeling))
     return nothing_to_buy(prices, labels, rounds) or stopped_because(
@@ -184,40 +183,15 @@ def stop_reason(experiment: Experiment, rounds: RoundsConfig, labeling: Labeling
     )
 
 
-def committed_path(experiment: Experiment, stage: str, layer: str, file: str) -> Path:
-    """Where a committed stage keeps ``file``.
-
-    Raises:
-        UserError: the stage is not committed.
-    """
-    commit = experiment.commit(stage)
-    version = commit.versions.get(f"{stage}.{file.partition('.')[0]}") if commit else None
-    if version is None:
-        raise UserError(f"{stage} of experiment {experiment.name!r} has no {file} yet; run 'kedro rounds run'.")
-    return experiment.folder.parents[1] / layer / experiment.name / stage / file / version / file
-
-
-def read_json(experiment: Experiment, stage: str, layer: str, role: str) -> dict[str, Any] | None:
+def read_json(experiment: Experiment, stage: str, role: str) -> dict[str, Any] | None:
     """A JSON dataset of a committed stage; None while the stage does not exist."""
-    if experiment.commit(stage) is None:
-        return None
-    return read_object(committed_path(experiment, stage, layer, f"{role}.json"))
-
-
-def report_path(experiment: Experiment) -> Path:
-    """Where the report of an experiment lies."""
-    return experiment.folder.parents[1] / "08_reporting" / experiment.name / "report.html"
-
-
-def sheet_path(experiment: Experiment, stage: str, file: str) -> Path:
-    """The batch of a stage: ``annotation_sheet.csv``, ``annotation_tasks.jsonl`` or ``annotation_batch.parquet``."""
-    return committed_path(experiment, stage, "07_model_output", file)
+    return read_object(experiment.path_of(stage, role)) if experiment.commit(stage) else None
 
 
 def measured(experiment: Experiment, stage: str) -> dict[str, Any] | None:
     """The metrics that count for a stage: on test, or on validation where there is no test split."""
-    test = read_json(experiment, stage, "08_reporting", "test_metrics")
-    return test or read_json(experiment, stage, "08_reporting", "validation_metrics")
+    test = read_json(experiment, stage, "test_metrics")
+    return test or read_json(experiment, stage, "validation_metrics")
 
 
 def _measured(experiment: Experiment, stage: str, name: str) -> str:
@@ -230,12 +204,12 @@ def _measured(experiment: Experiment, stage: str, name: str) -> str:
 def n_training_labels(experiment: Experiment, stage: str) -> int:
     """How many labels the model of a stage was trained on."""
     k = experiment.rounds_done() if stage == FINAL else int(stage.removeprefix("round_")) - 1
-    labels = read_table(committed_path(experiment, stage_name(k), "03_primary", "labels_next.parquet"))
+    labels = read_table(experiment.path_of(stage_name(k), "labels_next"))
     return int((labels["purpose"] == "training").sum())
 
 
 def _summary(experiment: Experiment, k: int, seconds: float) -> str:
-    bought = len(read_table(sheet_path(experiment, stage_name(k), "annotation_batch.parquet")))
+    bought = len(read_table(experiment.path_of(stage_name(k), "annotation_batch")))
     if k == 0:
         return f"{START}: start batch of {bought:,} labels bought, {seconds:.1f} s"
     return f"{_measured(experiment, stage_name(k), stage_name(k))}; {bought:,} more bought, {seconds:.1f} s"

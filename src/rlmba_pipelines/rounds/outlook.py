@@ -5,7 +5,7 @@ from __future__ import annotations
 from rlmba_pipelines.config import RoundsConfig
 from rlmba_pipelines.reporting.outlook import Outlook
 from rlmba_pipelines.rounds.commits import Experiment, read_object
-from rlmba_pipelines.rounds.driver import committed_path, is_closed, n_training_labels, read_json, read_table
+from rlmba_pipelines.rounds.driver import is_closed, n_training_labels, read_json, read_table
 from rlmba_pipelines.rounds.unroll import FINAL, stage_name
 from rlmba_pipelines.simulation.steps import affordable, batch_size
 from rlmba_pipelines.simulation.tables import spent
@@ -16,11 +16,11 @@ def outlook_of(experiment: Experiment, rounds: RoundsConfig) -> Outlook:
     done = experiment.rounds_done()
     points = []
     for stage in [stage_name(k) for k in range(1, done + 1)] + ([FINAL] if is_closed(experiment) else []):
-        validation = read_json(experiment, stage, "08_reporting", "validation_metrics")
+        validation = read_json(experiment, stage, "validation_metrics")
         if validation:
             points.append((n_training_labels(experiment, stage), validation["accuracy"], int(validation["n"])))
     setup = read_object(experiment.folder / "setup.json")
-    labels = read_table(committed_path(experiment, stage_name(done), "03_primary", "labels_next.parquet"))
+    labels = read_table(experiment.path_of(stage_name(done), "labels_next"))
     n_paid, paid = spent(labels, setup["n_validation"]), float(labels["cost"].sum())
     size = affordable(batch_size(rounds.query_size, setup["n_pool"]), n_paid, rounds)
     return Outlook(

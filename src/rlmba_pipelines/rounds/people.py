@@ -17,11 +17,8 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import NOT_LABELS, Ledger
 from rlmba_pipelines.pipelines.report.gallery import reasons_in_words
 from rlmba_pipelines.rounds.commits import ASKED, Experiment, read_object, read_table
-from rlmba_pipelines.rounds.driver import sheet_path
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.unroll import stage_name
-
-BATCH, SHEET, TASKS = "annotation_batch.parquet", "annotation_sheet.csv", "annotation_tasks.jsonl"
 
 
 @dataclass(frozen=True)
@@ -84,13 +81,13 @@ def open_batch(experiment: Experiment, labeling: LabelingConfig | None = None) -
     commit = experiment.commit(stage)
     if commit is None or commit.state != ASKED:
         return None
-    batch = read_table(sheet_path(experiment, stage, BATCH))
+    batch = read_table(experiment.path_of(stage, "annotation_batch"))
     asked = set(batch["sample_id"])
     with Ledger(experiment.ledger_path) as ledger:
         rows, withdrawn = ledger.rows(), asked & set(ledger.withdrawn())
         resolved = resolve(rows, labeling or LabelingConfig(), closed=ledger.closed(), open_round=k)
     resolved = resolved[resolved["sample_id"].isin(asked)]
-    csv, jsonl = sheet_path(experiment, stage, SHEET), sheet_path(experiment, stage, TASKS)
+    csv, jsonl = (experiment.path_of(stage, role) for role in ("annotation_sheet", "annotation_tasks"))
     return OpenBatch(k, batch, resolved, frozenset(withdrawn), csv, jsonl)
 
 
@@ -175,7 +172,7 @@ def _asked_samples(experiment: Experiment) -> dict[str, tuple[int, str, float]]:
         stage = stage_name(k)
         if experiment.commit(stage) is None:
             continue
-        batch = read_table(sheet_path(experiment, stage, BATCH))
+        batch = read_table(experiment.path_of(stage, "annotation_batch"))
         for sample_id, purpose, cost in batch[["sample_id", "purpose", "cost"]].itertuples(index=False):
             found[sample_id] = (k, purpose, float(cost))
     if not found:
@@ -283,7 +280,7 @@ def export_batch(
 def _described(experiment: Experiment, parameters: Parameters, round_idx: int, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with a sentence each, and with paths that can be opened in place of references into the media root."""
     stage = stage_name(round_idx)
-    terms = read_table(sheet_path(experiment, stage, "terms.parquet")) if round_idx else None
+    terms = read_table(experiment.path_of(stage, "terms")) if round_idx else None
     modalities = read_object(experiment.folder / "setup.json")["modalities"]
     described = rows.assign(why=reasons_in_words(rows, terms, modalities))
     root = media_folder(experiment, parameters)

@@ -90,8 +90,7 @@ def erase_withdrawn(experiment: Experiment) -> int:
     n_files = sum(_erase_from(experiment, commit, gone) for commit in reversed(experiment.commits()))
     (experiment.folder / NOTE).unlink(missing_ok=True)
     if n_files:
-        for report in (experiment.data_path / "08_reporting" / experiment.name / "report.html",
-                       experiment.data_path / "08_reporting" / "report.html"):  # fmt: skip
+        for report in (experiment.report_path, experiment.report_path.parents[1] / experiment.report_path.name):
             report.unlink(missing_ok=True)
     return n_files
 
