@@ -31,7 +31,6 @@ from rlmba_pipelines.rounds.driver import (
     run_rounds,
     stop_reason,
 )
-from rlmba_pipelines.rounds.journal import JOURNAL, finish_append
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.outlook import outlook_of
 from rlmba_pipelines.rounds.parameters import asked_for
@@ -45,6 +44,7 @@ from rlmba_pipelines.rounds.people import (
     media_folder,
     open_batch,
 )
+from rlmba_pipelines.rounds.rewriting import JOURNAL, finish_rewriting
 from rlmba_pipelines.rounds.tidy import prune
 from rlmba_pipelines.rounds.unroll import FINAL, stage_name
 from rlmba_pipelines.rounds.verify import verify
@@ -142,11 +142,11 @@ def run_command(metadata: ProjectMetadata, /, **options: Any) -> None:
 
 
 def _experiment(project_path: Path, name: str) -> Experiment:
-    """The experiment, with an append that was killed while it moved in finished first."""
+    """The experiment; what a killed withdrawal or append had decided is done first."""
     found = Experiment.of(project_path, name)
     if (found.folder / JOURNAL).exists():
         with locked(found.folder):
-            finish_append(found)
+            finish_rewriting(found)
     return found
 
 

@@ -213,7 +213,7 @@ def pin_inputs(
         if commit and name in commit.versions:
             dataset = catalog[name]
             if name in commit.files:
-                refuse_damaged(experiment.data_path / commit.files[name], commit.digests[name], whole)
+                refuse_damaged(experiment, commit, name, whole)
             if commit.versions[name] and isinstance(dataset, AtomicFile):
                 dataset._version = Version(commit.versions[name], dataset.resolve_save_version())
         elif role and stage not in running and (commit is None or isinstance(catalog[name], AtomicFile)):
@@ -229,14 +229,14 @@ def pin_inputs(
             )
 
 
-def refuse_damaged(path: Path, digest: str, whole: Seen) -> None:
+def refuse_damaged(experiment: Experiment, commit: Commit, name: str, whole: Seen) -> None:
     """Nothing is built on a file that is not what was committed."""
-    if not path.exists():
-        raise damaged(path, "it is missing")
-    seen = path, path.stat().st_mtime_ns
+    path = experiment.data_path / commit.files[name]
+    seen = path, path.stat().st_mtime_ns if path.exists() else 0
     if seen not in whole:
-        if digest_of(path) != digest:
-            raise damaged(path, "it is not what was committed")
+        found = experiment.damage(commit, name)
+        if found:
+            raise damaged(path, "it is missing" if found == "missing" else "it is not what was committed")
         whole.add(seen)
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import SMALL, Project
 from rlmba_pipelines.datasets import FeaturesDataset
 from rlmba_pipelines.ledger import Ledger
-from rlmba_pipelines.rounds import journal, withdraw
+from rlmba_pipelines.rounds import rewriting, withdraw
 from rlmba_pipelines.rounds.commits import Experiment
 
 RUN = ("--experiment", "a", *SMALL)
@@ -71,23 +71,39 @@ def test_a_sample_nobody_knows_is_not_withdrawn(project: Project, media: Callabl
     )
 
 
-@pytest.mark.parametrize("kill_at", [1, 4, 9])
+@pytest.fixture(params=[(patched, at) for patched in ("write", "move", "commit") for at in (1, 3, 6)], ids=str)
+def killed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Runs something that is killed while it builds a file aside, moves one in, or writes a commit anew."""
+    what, at = request.param
+    owner, name = {
+        "write": (rewriting, "sync"), "move": (rewriting.os, "replace"), "commit": (Experiment, "write_commit"),
+    }[what]  # fmt: skip
+    true, calls = getattr(owner, name), []
+
+    def killing(*arguments: object) -> object:
+        if what != "move" or rewriting.ASIDE in str(arguments[0]):
+            calls.append(arguments)
+        if len(calls) == at:
+            raise Killed
+        return true(*arguments)
+
+    def run(command: Callable[[], object]) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, killing)
+            try:
+                command()
+            except Killed:
+                return
+            assert what == "commit", "only commits are fewer than the place to be killed at"
+
+    return run
+
+
 def test_a_withdrawal_that_was_killed_is_finished_by_the_next_run(
-    project: Project, media: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, kill_at: int
+    project: Project, media: Callable[..., Path], killed: Callable[[Callable[[], object]], None]
 ) -> None:
     bought = _start(project, media())
-    true_digest, calls = withdraw.digest_of, []
-
-    def killing(path: Path) -> str:
-        calls.append(path)
-        if len(calls) == kill_at:
-            raise Killed
-        return true_digest(path)
-
-    monkeypatch.setattr(withdraw, "digest_of", killing)
-    with pytest.raises(Killed):
-        withdraw.withdraw(Experiment.of(project.path, "a"), [bought[0]], "asked to")
-    monkeypatch.setattr(withdraw, "digest_of", true_digest)
+    killed(lambda: withdraw.withdraw(Experiment.of(project.path, "a"), [bought[0]], "asked to"))
     project.ok("rounds", "run", *RUN)
     project.ok("rounds", "verify", "--experiment", "a")
     labels = project.table("a", "round_00", "labels_next").set_index("sample_id")
@@ -143,25 +159,16 @@ def test_an_append_that_changes_or_loses_a_sample_is_refused(project: Project, m
     project.ok("rounds", "verify", "--experiment", "a")
 
 
-@pytest.mark.parametrize("kill_at", [1, 3, 6])
-def test_an_append_that_was_killed_while_moving_in_is_finished_by_the_next_run(
-    project: Project, media: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, kill_at: int
+def test_an_append_that_was_killed_leaves_the_old_pool_or_is_finished_by_the_next_run(
+    project: Project, media: Callable[..., Path], killed: Callable[[Callable[[], object]], None]
 ) -> None:
     before, after, late = _grown(media(), 10)
     _start(project, before)
-    true_replace, calls = journal.os.replace, []
-
-    def killing(source: Path, target: Path) -> None:
-        if journal.ASIDE in str(source):
-            calls.append(source)
-        if len(calls) == kill_at:
-            raise Killed
-        true_replace(source, target)
-
-    monkeypatch.setattr(journal.os, "replace", killing)
-    with pytest.raises(Killed):
-        project("rounds", "append", str(after), "--experiment", "a")
-    monkeypatch.setattr(journal.os, "replace", true_replace)
+    samples = project.path / "data/03_primary/a/samples.parquet"
+    old = set(pd.read_parquet(samples)["sample_id"])
+    killed(lambda: project("rounds", "append", str(after), "--experiment", "a"))
     project.ok("rounds", "run", *RUN)
     project.ok("rounds", "verify", "--experiment", "a")
-    assert set(late) <= set(pd.read_parquet(project.path / "data/03_primary/a/samples.parquet")["sample_id"])
+    assert set(pd.read_parquet(samples)["sample_id"]) in (old, old | set(late))
+    project.ok("rounds", "append", str(after), "--experiment", "a")
+    assert set(late) <= set(pd.read_parquet(samples)["sample_id"])

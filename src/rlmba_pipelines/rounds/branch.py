@@ -94,7 +94,7 @@ def _share(source: Experiment, commit: Commit, name: str, folders: dict[str, Pat
         path, parts = source.data_path / place, Path(place).parts
         if len(parts) < 3 or parts[1] != source.name:
             raise UserError(f"{place} lies outside the folders of experiment {source.name!r}; it cannot be branched.")
-        if not path.exists() or digest_of(path) != commit.digests[dataset]:
+        if source.damage(commit, dataset):
             raise damaged(path, f"it is not what {commit.stage} was committed with")
         _link(path, folders[parts[0]].joinpath(*parts[2:]))
         files[dataset] = str(Path(parts[0], name, *parts[2:]))

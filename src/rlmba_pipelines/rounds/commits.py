@@ -89,6 +89,13 @@ class Experiment:
             raise UserError(f"{stage} of experiment {self.name!r} has no {role} yet; run 'kedro rounds run'.")
         return self.data_path / place
 
+    def damage(self, commit: Commit, name: str) -> str | None:
+        """Whether a dataset is ``missing`` or ``damaged``, its file hashed again; None where it is as committed."""
+        path = self.data_path / commit.files[name]
+        if not path.exists():
+            return "missing"
+        return None if digest_of(path) == commit.digests[name] else "damaged"
+
     def place_of(self, path: Path) -> str:
         """A path as commits name it: under ``data/``, so that a project can be moved."""
         return str(path.relative_to(self.data_path) if path.is_relative_to(self.data_path) else path)

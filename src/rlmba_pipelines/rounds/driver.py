@@ -21,9 +21,9 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.branch import branching
 from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.current import current
-from rlmba_pipelines.rounds.journal import finish_append
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.parameters import checked, shaping
+from rlmba_pipelines.rounds.rewriting import finish_rewriting
 from rlmba_pipelines.rounds.tidy import sweep
 from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, REPORT, START, stage_name
 from rlmba_pipelines.rounds.withdraw import erase_withdrawn
@@ -96,7 +96,7 @@ def run_rounds(request: Request, say: Say) -> Outcome:
     with locked(experiment.folder) as fresh, quiet():
         if fresh:
             sweep(experiment)
-            finish_append(experiment)
+            finish_rewriting(experiment)
             erase_withdrawn(experiment)
         run = Runner(request)
         parameters = run.parameters()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger.snapshot import ledger_damage
-from rlmba_pipelines.rounds.commits import PREPARED, Commit, Experiment, digest_of, read_object
+from rlmba_pipelines.rounds.commits import PREPARED, Commit, Experiment, read_object
 from rlmba_pipelines.rounds.unroll import stage_name
 
 
@@ -50,15 +50,13 @@ def verify(experiment: Experiment) -> Verified:
 
 
 def _damage(experiment: Experiment, commit: Commit) -> Iterator[str]:
-    for name, digest in sorted(commit.digests.items()):
+    for name in sorted(commit.digests):
         if name not in commit.files:
             yield f"{name} cannot be checked, since the commit does not say where it lies"
             continue
-        path = experiment.data_path / commit.files[name]
-        if not path.exists():
-            yield f"{name} is missing ({path})"
-        elif digest_of(path) != digest:
-            yield f"{name} is damaged ({path})"
+        found = experiment.damage(commit, name)
+        if found:
+            yield f"{name} is {found} ({experiment.data_path / commit.files[name]})"
     if commit.ledger is not None:
         found = ledger_damage(experiment.ledger_path, commit.ledger)
         if found:

@@ -1,7 +1,7 @@
 """Samples that must not be used any more: tombstones in the ledger, everything else about them removed.
 
-The one operation that changes what is committed. The ledger's tombstone is written first; whatever is killed after it
-is finished by the next ``withdraw`` or ``run``, since erasing what is erased already changes nothing.
+The ledger's tombstone is written first; whatever is killed after it is finished by the next ``withdraw`` or ``run``,
+since erasing what is erased already changes nothing.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ import numpy as np
 import pandas as pd
 
 from rlmba_pipelines.datasets.arrays import EvidenceDataset, FeaturesDataset, PredictionsDataset
-from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.encoders.cache import FeatureCache
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
-from rlmba_pipelines.rounds.commits import Commit, Experiment, damaged, digest_of, read_object, read_table
+from rlmba_pipelines.rounds.commits import Experiment, damaged, read_table
 from rlmba_pipelines.rounds.lock import locked
+from rlmba_pipelines.rounds.rewriting import rewriting
 from rlmba_pipelines.simulation.tables import MEDIA
 from rlmba_pipelines.sources.manifest import MODALITIES
 from rlmba_pipelines.sources.media import MediaRoot, is_reference
 
 Write = Callable[[Path], object]  # writes what a file is to become
 Erase = Callable[[Path, set[str]], Write | None]  # committed file, ids -> how it is written without them; None: it is
-NOTE = "erasing.json"  # in the folder of the experiment, while files are written anew: dataset -> its next sha256
 SHOWN = (*MEDIA, "guess")  # columns that show a sample
 
 
@@ -84,51 +83,22 @@ def erase_withdrawn(experiment: Experiment) -> int:
         gone = set(ledger.withdrawn())
     if not gone:
         return 0
-    path = experiment.folder / "samples.parquet"
-    samples = read_table(path) if path.exists() else pd.DataFrame({"sample_id": []})
-    _forget_features(experiment, samples, gone)
-    n_files = sum(_erase_from(experiment, commit, gone) for commit in reversed(experiment.commits()))
-    (experiment.folder / NOTE).unlink(missing_ok=True)
-    if n_files:
-        for report in (experiment.report_path, experiment.report_path.parents[1] / experiment.report_path.name):
-            report.unlink(missing_ok=True)
-    return n_files
-
-
-def _erase_from(experiment: Experiment, commit: Commit, gone: set[str]) -> int:
-    """Write the files of one commit anew, then the commit that names them; ``prepared`` is last of all commits.
-
-    A note tells what each file is about to become, so that one which a killed erasure wrote can be told from one that
-    was damaged: that stays damaged in the eyes of its commit.
-    """
-    note = experiment.folder / NOTE
-    noted = read_object(note) if note.exists() else {}
-    digests = dict(commit.digests)
-    n_files = 0
-    for name, place in commit.files.items():
-        erase = _ERASE.get(name.rpartition(".")[2])
-        path = experiment.data_path / place
-        if erase is None or not path.exists():
-            continue
-        found = digest_of(path)
-        if found == noted.get(name):
-            digests[name] = found
-        try:
-            write = erase(path, gone)
-        except Exception as error:
-            raise damaged(path, str(error)) from error
-        if write is None:
-            continue
-        with replacing(path) as temporary:
-            write(temporary)
-            if found == digests[name]:
-                digests[name] = noted[name] = digest_of(temporary)
-                with replacing(note) as temporary_note:
-                    temporary_note.write_text(json.dumps(noted))
-        n_files += 1
-    if digests != dict(commit.digests):
-        experiment.write_commit(replace(commit, digests=digests))
-    return n_files
+    with rewriting(experiment) as new:
+        for commit in experiment.commits():
+            for name, place in commit.files.items():
+                path, erase = experiment.data_path / place, _ERASE.get(name.rpartition(".")[2])
+                if erase and path.exists():
+                    try:
+                        write = erase(path, gone)
+                    except Exception as error:
+                        raise damaged(path, str(error)) from error
+                    if write:
+                        new.replace(commit, name, write)
+        if new.files:
+            _forget_features(experiment, gone)
+            for report in (experiment.report_path, experiment.report_path.parents[1] / experiment.report_path.name):
+                report.unlink(missing_ok=True)
+    return len(new.files)
 
 
 def _without_rows(path: Path, gone: set[str]) -> Write | None:
@@ -209,8 +179,9 @@ _ERASE: Mapping[str, Erase] = {
 }
 
 
-def _forget_features(experiment: Experiment, samples: pd.DataFrame, gone: set[str]) -> None:
+def _forget_features(experiment: Experiment, gone: set[str]) -> None:
     """Take the media of withdrawn samples out of the cache, unless another sample has the same media."""
+    samples = read_table(experiment.folder / "samples.parquet")
     theirs = samples["sample_id"].isin(gone)
     for modality in [m for m in MODALITIES if f"{m}_sha256" in samples]:
         digests = samples[f"{modality}_sha256"]
