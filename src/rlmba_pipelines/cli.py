@@ -32,7 +32,7 @@ from rlmba_pipelines.rounds.driver import (
     stop_reason,
 )
 from rlmba_pipelines.rounds.lock import locked
-from rlmba_pipelines.rounds.outlook import outlook_of
+from rlmba_pipelines.rounds.outlook import outlook
 from rlmba_pipelines.rounds.parameters import asked_for
 from rlmba_pipelines.rounds.people import (
     Imported,
@@ -264,10 +264,10 @@ def status_command(metadata: ProjectMetadata, /, experiment: str | None) -> None
 
 
 def _tell_outlook(experiment: Experiment) -> None:
-    rules = asked_for(experiment).rounds
-    outlook = outlook_of(experiment, rules)
-    click.echo(f"forecast: {forecast_words(outlook)}")
-    for words in rule_words(outlook, rules):
+    parameters = asked_for(experiment)
+    found = outlook(experiment, parameters)
+    click.echo(f"forecast: {forecast_words(found)}")
+    for words in rule_words(found, parameters.rounds):
         click.echo(f"  {words}")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rlmba_pipelines.config import Plateau, RoundsConfig
 from rlmba_pipelines.reporting.outlook import Outlook, forecast_words, rule_words
-from rlmba_pipelines.simulation.steps import affordable, stopped_because
+from rlmba_pipelines.simulation.budget import affordable, stopped_because
 
 FOUR = Outlook([100, 200, 400, 800], [0.40, 0.50, 0.55, 0.58], [1000] * 4, 1800, 400)
 

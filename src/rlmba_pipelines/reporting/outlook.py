@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
@@ -33,7 +34,7 @@ class Outlook:
     paid: float = 0.0
     price: float = 0.0
 
-    @property
+    @cached_property
     def curve(self) -> CurveForecast | None:
         return fit_curve(self.labels, self.accuracies, self.n_validation)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroServiceSession
 
@@ -27,8 +28,7 @@ from rlmba_pipelines.rounds.rewriting import finish_rewriting
 from rlmba_pipelines.rounds.tidy import sweep
 from rlmba_pipelines.rounds.unroll import FINAL, PREPARATION, REPORT, START, stage_name
 from rlmba_pipelines.rounds.withdraw import erase_withdrawn
-from rlmba_pipelines.simulation.steps import nothing_to_buy, stopped_because
-from rlmba_pipelines.simulation.tables import answers_wanted, pool_prices, spent
+from rlmba_pipelines.simulation.budget import why_stop
 
 Say = Callable[[str], None]
 RUN_STATUS = "pipeline-run-hook"
@@ -175,12 +175,13 @@ def stop_reason(experiment: Experiment, rounds: RoundsConfig, labeling: Labeling
     if done < 1:
         return None
     state = read_json(experiment, stage_name(done), "round_state_next") or {}
-    labels = read_table(experiment.path_of(stage_name(done), "labels_next"))
-    setup = read_object(experiment.folder / "setup.json")
-    prices = pool_prices(read_table(experiment.folder / "samples.parquet"), answers_wanted(setup, labeling))
-    return nothing_to_buy(prices, labels, rounds) or stopped_because(
-        state["accuracies"], spent(labels, setup["n_validation"]), rounds
-    )
+    return why_stop(state["accuracies"], *bought_so_far(experiment), rounds, labeling)
+
+
+def bought_so_far(experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """The labels after the last committed round, the samples, and the setup."""
+    labels = read_table(experiment.path_of(stage_name(experiment.rounds_done()), "labels_next"))
+    return labels, read_table(experiment.folder / "samples.parquet"), read_object(experiment.folder / "setup.json")
 
 
 def read_json(experiment: Experiment, stage: str, role: str) -> dict[str, Any] | None:

@@ -21,7 +21,8 @@ from rlmba_pipelines.learning.policy.fixed import FixedPolicy
 from rlmba_pipelines.learning.theta import BOUND as MOST
 from rlmba_pipelines.learning.theta import MODALITY_COORDINATES, SHARED_COORDINATES, action_at
 from rlmba_pipelines.learning.types import Action, UserError
-from rlmba_pipelines.simulation import decide, steps
+from rlmba_pipelines.simulation import decide
+from rlmba_pipelines.simulation.budget import stopped_because
 from rlmba_pipelines.simulation.round import Opened, RoundResult, Task, decide_round, open_round, start_round
 from rlmba_pipelines.simulation.tables import Answer
 from rlmba_pipelines.simulation.toy import toy_task
@@ -111,7 +112,7 @@ class LabelingRounds(gymnasium.Env[np.ndarray, np.ndarray]):
         rounds = self._episode.parameters.rounds
         assert opened.observation is not None
         accuracies = (*opened.state.accuracies, opened.validation["accuracy"])
-        stopped = steps.stopped_because(accuracies, 0, rounds.model_copy(update={"budget": None}))
+        stopped = stopped_because(accuracies, 0, rounds.model_copy(update={"budget": None}))
         used_up = (
             opened.state.round_idx > rounds.rounds
             or (rounds.budget is not None and opened.observation.state.spent >= 1)

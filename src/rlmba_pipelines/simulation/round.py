@@ -17,6 +17,7 @@ from rlmba_pipelines.learning.types import Features, Predictions, RoundState, Te
 from rlmba_pipelines.models.state import FusionState
 from rlmba_pipelines.simulation import measurement, steps
 from rlmba_pipelines.simulation.appraisal import appraise
+from rlmba_pipelines.simulation.budget import nothing_to_buy
 from rlmba_pipelines.simulation.decide import Observation, observe
 from rlmba_pipelines.simulation.tables import (
     Answer,
@@ -205,7 +206,7 @@ def simulate(
         )
         labels = start
     for _ in range(p.rounds.rounds):
-        if steps.nothing_to_buy(task.prices, labels, p.rounds):
+        if nothing_to_buy(task.prices, labels, p.rounds):
             break
         result = run_round(state, task, labels, answer, baselines=baselines)
         yield result

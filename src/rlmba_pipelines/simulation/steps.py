@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,6 @@ from threadpoolctl import threadpool_limits
 from rlmba_pipelines.config import BalanceConfig, FusionConfig, PolicyConfig, RoundsConfig
 from rlmba_pipelines.learning.acquisition import select_batch
 from rlmba_pipelines.learning.balance import modality_weights
-from rlmba_pipelines.learning.mdp import stop_reason
 from rlmba_pipelines.learning.policy import start_policy
 from rlmba_pipelines.learning.types import (
     UNLABELED,
@@ -31,6 +29,7 @@ from rlmba_pipelines.learning.types import (
 )
 from rlmba_pipelines.models.fit import fit_fusion
 from rlmba_pipelines.models.state import FusionState
+from rlmba_pipelines.simulation.budget import Money, affordable, batch_size, priced, stopped_because, within
 from rlmba_pipelines.simulation.decide import Observation, learned, prior_of, score_of
 from rlmba_pipelines.simulation.measurement import held_labels
 from rlmba_pipelines.simulation.tables import (
@@ -44,15 +43,6 @@ from rlmba_pipelines.simulation.tables import (
     spent,
     spoiled_ids,
 )
-
-MONEY_ROUNDING = 1e-9  # sums of prices are not exact
-
-
-class Money(NamedTuple):
-    """What is left of ``rounds.max_cost``, and what a label costs, by sample id."""
-
-    left: float
-    prices: pd.Series
 
 
 def first_state(modalities: Sequence[str], seed: int, policy: PolicyConfig) -> RoundState:
@@ -139,23 +129,6 @@ def residual_of(policy: Mapping[str, object], modalities: Sequence[str]) -> np.n
     return np.array([float(learned_by_name.get(name, 0.0)) for name in modalities])
 
 
-def stopped_because(accuracies: Sequence[float], labels_spent: int, rounds: RoundsConfig) -> str | None:
-    """Why nothing more is bought under ``rounds``, or None. A rule that held once holds until it is changed."""
-    plateau = rounds.plateau
-    reasons = (
-        stop_reason(
-            accuracies[:k],
-            labels_spent=labels_spent,
-            budget=rounds.budget,
-            target_accuracy=rounds.target_accuracy,
-            plateau_rounds=plateau.rounds if plateau else None,
-            plateau_gain=plateau.min_gain if plateau else 0.0,
-        )
-        for k in range(len(accuracies) + 1)
-    )
-    return next((reason for reason in reasons if reason), None)
-
-
 def choose_start(
     features: Features,
     pool_ids: np.ndarray,
@@ -208,63 +181,6 @@ def choose_batch(
     return _choose(view, rounds.strategy, rounds.strategy_options, size, state, share, rounds.threads, left)
 
 
-def priced(
-    view: PoolView, prices: pd.Series | None, labels: pd.DataFrame, rounds: RoundsConfig
-) -> tuple[PoolView, Money | None]:
-    """The view with the prices that a strategy divides by, without what the money left does not pay for; and the money.
-
-    Strategies see prices only where these differ, are above 0, and ``rounds.gain_per_cost`` wants them to count.
-    """
-    if prices is None:
-        return view, None
-    price_N = prices.reindex(view.sample_ids).to_numpy(dtype=np.float64)
-    if rounds.gain_per_cost and (price_N > 0).all() and len(np.unique(price_N)) > 1:
-        view = replace(view, price_N=price_N)
-    if rounds.max_cost is None:
-        return view, None
-    left = rounds.max_cost - float(labels["cost"].sum())
-    too_dear = view.sample_ids[(price_N > left + MONEY_ROUNDING) & ~view.labeled_N]
-    return without(view, too_dear), Money(left, prices)
-
-
-def nothing_to_buy(prices: pd.Series, labels: pd.DataFrame, rounds: RoundsConfig) -> str | None:
-    """Why no further sample can be bought, one clause, or None.
-
-    Args:
-        prices: what a label costs, by id of every sample of the pool.
-    """
-    left = prices[~prices.index.isin(labels["sample_id"])]
-    if left.empty:
-        return "every sample of the pool is labeled"
-    paid = float(labels["cost"].sum())
-    if rounds.max_cost is not None and left.min() > rounds.max_cost - paid + MONEY_ROUNDING:
-        return f"of the {rounds.max_cost:g} that labels may cost {paid:g} are paid, and the rest pays for no sample"
-    return None
-
-
-def within(batch: pd.DataFrame, money: Money) -> pd.DataFrame:
-    """The samples of a batch that the money pays for, in the order of choice; one that is too dear is passed over."""
-    left, kept = money.left, []
-    for price in money.prices.reindex(batch["sample_id"]):
-        kept.append(price <= left + MONEY_ROUNDING)
-        left -= price if kept[-1] else 0.0
-    return batch[kept].reset_index(drop=True)
-
-
-def batch_size(asked: int | None, n_pool: int) -> int:
-    """The size of a batch: as asked, or 5 % of the pool within 10 and 200.
-
-    >>> batch_size(None, 4000), batch_size(None, 60), batch_size(25, 60)
-    (200, 10, 25)
-    """
-    return asked if asked is not None else min(max(10, n_pool // 20), 200, n_pool)
-
-
-def affordable(size: int, labels_spent: int, rounds: RoundsConfig) -> int:
-    """How many labels the budget still pays for, at most ``size``."""
-    return size if rounds.budget is None else max(0, min(size, rounds.budget - labels_spent))
-
-
 def _slice_share(n_validation: int, state: RoundState, rounds: RoundsConfig) -> float:
     """Share of this batch that is drawn for validation: the first two batches pay for it where no split was given."""
     return 0.0 if n_validation or state.round_idx > 1 else rounds.validation_share
@@ -290,7 +206,7 @@ def _choose(
     frames = []
     if size > n_slice:
         with threadpool_limits(limits=threads):
-            chosen = select_batch(strategy, without(view, slice_ids), size - n_slice, state.rng("select"), options)
+            chosen = select_batch(strategy, view.without(slice_ids), size - n_slice, state.rng("select"), options)
         frames.append(batch_of(chosen, TRAINING, state.round_idx))
     if n_slice:
         frames.append(batch_of(Selection(slice_ids, np.zeros(n_slice)), VALIDATION, state.round_idx))
@@ -330,24 +246,4 @@ def view_of(
         weights_M=state.weights_M,
         action=state.action,
         policy=state.policy,
-    )
-
-
-def without(view: PoolView, sample_ids: np.ndarray) -> PoolView:
-    """The view without some of its candidates."""
-    if not len(sample_ids):
-        return view
-    keep = ~np.isin(view.sample_ids, sample_ids)
-    kept_ids = view.sample_ids[keep]
-    return replace(
-        view,
-        sample_ids=kept_ids,
-        labeled_N=view.labeled_N[keep],
-        present_NM=None if view.present_NM is None else view.present_NM[keep],
-        features=None if view.features is None else {name: block[keep] for name, block in view.features.items()},
-        predictions=None if view.predictions is None else view.predictions.take(kept_ids),
-        terms=None if view.terms is None else view.terms.take(kept_ids),
-        y=None if view.y is None else view.y[keep],
-        arm_N=None if view.arm_N is None else view.arm_N[keep],
-        price_N=None if view.price_N is None else view.price_N[keep],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,29 @@ class PoolView:
             raise ValueError("PoolView: an unlabeled sample was bought by nobody, yet the view names its arm")
         if self.y is not None and (self.y[~self.labeled_N] != UNLABELED).any():
             raise ValueError("PoolView: a label of an unlabeled sample is in the view")
+
+    def without(self, sample_ids: np.ndarray) -> PoolView:
+        """The same pool without some of its samples."""
+        if not len(sample_ids):
+            return self
+        keep_N = ~np.isin(self.sample_ids, sample_ids)
+        kept_ids = self.sample_ids[keep_N]
+
+        def kept(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array[keep_N]
+
+        return replace(
+            self,
+            sample_ids=kept_ids,
+            features=None if self.features is None else {name: block[keep_N] for name, block in self.features.items()},
+            predictions=None if self.predictions is None else self.predictions.take(kept_ids),
+            terms=None if self.terms is None else self.terms.take(kept_ids),
+            labeled_N=self.labeled_N[keep_N],
+            present_NM=kept(self.present_NM),
+            y=kept(self.y),
+            arm_N=kept(self.arm_N),
+            price_N=kept(self.price_N),
+        )
 
     @property
     def candidate_rows(self) -> np.ndarray:

@@ -31,11 +31,11 @@ from rlmba_pipelines.pipelines.report.gallery import bought_samples
 from rlmba_pipelines.pipelines.report.history import curve_of, curve_row, seconds_by_node
 from rlmba_pipelines.reporting import figures
 from rlmba_pipelines.reporting.data import BoughtSample, Facts, ReportData
-from rlmba_pipelines.reporting.outlook import Outlook, forecast_words, rule_words
+from rlmba_pipelines.reporting.outlook import forecast_words, rule_words
 from rlmba_pipelines.reporting.report import render_report
 from rlmba_pipelines.simulation import simulate
+from rlmba_pipelines.simulation.budget import outlook_of, why_stop
 from rlmba_pipelines.simulation.round import Task
-from rlmba_pipelines.simulation.steps import affordable, batch_size, stopped_because
 
 REPORTED_PACKAGES = ("rlmba_pipelines", "kedro", "torch", "numpy", "scikit-learn", "pandas")
 
@@ -117,6 +117,8 @@ def state_facts(
     reference_history: pd.DataFrame,
     lineage: Path,
     last_state: dict[str, Any],
+    labels: pd.DataFrame,
+    samples: pd.DataFrame,
     purchases: pd.DataFrame,
     rounds: RoundsConfig,
     labeling: LabelingConfig,
@@ -125,7 +127,9 @@ def state_facts(
     """What the report says about the experiment as a whole."""
     people = purchases if setup["annotator"] != "simulated" else purchases[:0]
     last = history.iloc[-1]
-    outlook = outlook_of(history, setup, rounds)
+    known = history[history["validation_accuracy"].notna()]
+    measured = list(zip(known["labels"], known["validation_accuracy"], known["n_validation"], strict=True))
+    outlook = outlook_of(measured, labels, samples, setup, rounds, labeling)
     kind = (
         "test split"
         if last["measured_on"] == "test"
@@ -150,7 +154,7 @@ def state_facts(
         encoders={name: features.fingerprints.get(name, "") for name in setup["modalities"]},
         annotator="simulated" if setup["annotator"] == "simulated" else "people",
         measured_on=f"{kind} ({int(last['n_measured']):,} samples)",
-        stop_reason=stopped_because(last_state["accuracies"], int(last["labels_total"]), rounds) or "",
+        stop_reason=why_stop(last_state["accuracies"], labels, samples, setup, rounds, labeling) or "",
         seconds=sum(seconds_by_node(lineage).values()),
         versions={name: version(name) for name in REPORTED_PACKAGES},
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -162,21 +166,6 @@ def state_facts(
         annotators=tuple(annotator_table(people, resolve(people, labeling, open_round=last_state["round_idx"]))),
         alpha=krippendorff_alpha(people),
         paid=float(purchases["cost"].sum()),
-    )
-
-
-def outlook_of(history: pd.DataFrame, setup: dict[str, Any], rounds: RoundsConfig) -> Outlook:
-    """Where the run stands after the closing measurement, on validation."""
-    known, last = history[history["validation_accuracy"].notna()], history.iloc[-1]
-    n_paid = int(last["labels_total"])
-    size = affordable(batch_size(rounds.query_size, setup["n_pool"]), n_paid, rounds)
-    n_bought = max(int(last["labels"]), n_paid - setup["n_validation"])  # some were given and cost nothing
-    return Outlook(
-        labels=known["labels"].tolist(),
-        accuracies=known["validation_accuracy"].tolist(),
-        n_validation=known["n_validation"].tolist(),
-        labels_spent=n_paid,
-        next_labels=min(size, setup["n_pool"] - n_bought),
     )
 
 

@@ -58,6 +58,8 @@ def create_pipeline(stages: Sequence[str] = ("round_00", "round_01"), final: str
                     "reference_history",
                     "lineage",
                     f"{last}.round_state_next",
+                    f"{last}.labels_next",
+                    "samples",
                     f"{last}.purchases",
                     "params:rounds",
                     "params:labeling",
