@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 
 from ablations_page import FAIRNESS, write_page
-from curves import REPORTED_SEEDS, ROOT, Run, changed, prepare, run_in_memory
+from curves import REPORTED_SEEDS, ROOT, Run, prepare, run_in_memory
 from rlmba_pipelines.learning.acquisition.coverage import present_of
 from rlmba_pipelines.learning.acquisition.herding import entering, kernels_of, utility_of
 from rlmba_pipelines.learning.acquisition.registry import register, strategy_names
@@ -29,6 +29,7 @@ from rlmba_pipelines.learning.metrics.statistics import holm, paired_difference
 from rlmba_pipelines.learning.selection.herding import herding
 from rlmba_pipelines.learning.selection.top_k import top_k
 from rlmba_pipelines.learning.types import PoolView, Selection, rng_of
+from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.simulation import decide
 
 KEPT = ROOT / "build" / "ablations.jsonl"
@@ -106,10 +107,10 @@ def strategy(name: str, **options: Any) -> dict[str, Any]:
 
 def environment(name: str) -> dict[str, Any]:
     """The parameters that ``conf/<name>`` changes."""
-    merged: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for path in sorted((ROOT / "conf" / name).glob("parameters*.yml")):
-        merged = changed(merged, yaml.safe_load(path.read_text()) or {})
-    return merged
+        found = merged(found, yaml.safe_load(path.read_text()) or {})
+    return found
 
 
 def kernel(name: str) -> dict[str, Any]:
@@ -122,8 +123,8 @@ def arms() -> dict[str, list[Arm]]:
     evidential = {"fusion": {"loss": "edl"}, "evidence": {"source": "edl"}}
 
     def undrawn(temperature: float) -> dict[str, Any]:
-        fixed = changed(published, {"policy": {"name": "fixed"}})
-        return changed(fixed, strategy("rl_mba_published", temperature=temperature))
+        fixed = merged(published, {"policy": {"name": "fixed"}})
+        return merged(fixed, strategy("rl_mba_published", temperature=temperature))
 
     switches = ("fusion", "utility", "kernel")
     return {
@@ -140,7 +141,7 @@ def arms() -> dict[str, list[Arm]]:
             Arm("RL-MBA as published", published, "conf/rl_mba_published, its policy and learner included"),
             Arm(
                 "published rule, our learner",
-                changed(strategy("rl_mba_published"), {"policy": {"name": "published"}}),
+                merged(strategy("rl_mba_published"), {"policy": {"name": "published"}}),
             ),
             Arm("published, top Q of q", undrawn(1e-9), "nothing learned or drawn: the Q largest q"),
             Arm("published, uniform from the candidates", undrawn(1e9), "drawn evenly from the 5 Q largest q"),
@@ -183,7 +184,7 @@ def arms() -> dict[str, list[Arm]]:
             Arm("convex fusion", {"fusion": {"fusion": "convex"}}),
             Arm("gated fusion", {"fusion": {"fusion": "gated"}}),
             Arm("evidential loss", evidential),
-            Arm("evidential loss, correct evidence", changed(evidential, {"fusion": {"correct_evidence": 0.5}})),
+            Arm("evidential loss, correct evidence", merged(evidential, {"fusion": {"correct_evidence": 0.5}})),
             Arm("OGM-GE", {"fusion": {"gradient": "ogm_ge"}}),
             Arm("MMPareto", {"fusion": {"gradient": "mmpareto"}}),
             Arm("early stopping", {"fusion": {"early_stopping": True}}),

@@ -14,7 +14,8 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -61,13 +62,40 @@ def compare(workers: int) -> list[dict[str, float | str]]:
     return rows
 
 
-def overhead(repeats: int) -> dict[str, float]:
-    """Seconds a round under Kedro and in memory: the same rounds, turn by turn in one process, medians and paired.
+@dataclass
+class Pairs:
+    """Seconds of two ways to do the same, measured turn by turn.
 
-    The machine's pace drifts by more than what is measured, so every round is compared with its twin
-    beside it, now the one first and now the other.
+    The machine's pace drifts by more than what is measured, so each is compared with its twin beside it, now the one
+    first and now the other; the second finds warmer caches.
     """
-    pairs: list[tuple[float, float]] = []
+
+    seconds: list[tuple[float, float]] = field(default_factory=list)
+    _one_first: bool = False
+
+    def measure(self, one: Callable[[], object], other: Callable[[], object], *, keep: bool) -> None:
+        """Do both; ``keep`` is False for a warm-up."""
+        self._one_first = not self._one_first
+        turns, found = [one, other], [0.0, 0.0]
+        for turn in (0, 1) if self._one_first else (1, 0):
+            started = time.perf_counter()
+            turns[turn]()
+            found[turn] = time.perf_counter() - started
+        if keep:
+            self.seconds.append((found[0], found[1]))
+
+    def medians(self) -> tuple[float, float]:
+        one, other = zip(*self.seconds, strict=True)
+        return statistics.median(one), statistics.median(other)
+
+    def share(self) -> float:
+        """How much of the one is what the other does without: the median over the pairs."""
+        return statistics.median((one - other) / one for one, other in self.seconds)
+
+
+def overhead(repeats: int) -> dict[str, float]:
+    """Seconds a round under Kedro and in memory: the same rounds, in one process."""
+    pairs = Pairs()
     task, oracle = prepared_task()
     with quiet():
         for repeat in range(repeats + 1):
@@ -78,21 +106,9 @@ def overhead(repeats: int) -> dict[str, float]:
             results = simulate(task, oracle.label)
             next(results)
             for k in range(1, ROUNDS + 1):
-                turns: list[Callable[[], object]] = [partial(run, stage_name(k), rounds=ROUNDS), partial(next, results)]
-                seconds = [0.0, 0.0]
-                for turn in (0, 1) if k % 2 else (1, 0):  # the second finds warmer caches
-                    started = time.perf_counter()
-                    turns[turn]()
-                    seconds[turn] = time.perf_counter() - started
-                if repeat:  # the first is a warm-up
-                    pairs.append((seconds[0], seconds[1]))
-    kedro, memory = zip(*pairs, strict=True)
-    return {
-        "kedro": statistics.median(kedro),
-        "memory": statistics.median(memory),
-        "overhead": statistics.median((a - b) / a for a, b in pairs),
-        "rounds": len(pairs),
-    }
+                pairs.measure(partial(run, stage_name(k), rounds=ROUNDS), partial(next, results), keep=repeat > 0)
+    kedro, memory = pairs.medians()
+    return {"kedro": kedro, "memory": memory, "overhead": pairs.share(), "rounds": len(pairs.seconds)}
 
 
 @contextmanager
@@ -117,37 +133,28 @@ def careless() -> Iterator[None]:
 
 
 def durability(repeats: int) -> dict[str, float]:
-    """Seconds of a warm run, from ingest to the closing measurement, with care for power cuts and damage and without.
+    """Seconds of a warm run, ingest to closing measurement, with care for power cuts and damage and without."""
 
-    By turns in one process, now the one first and now the other; medians and paired.
-    """
-
-    def seconds(name: str) -> float:
+    def warm_run(name: str) -> None:
         run = Runner(Request(ROOT, None, {"experiment": name, "rounds": {"rounds": ROUNDS}}))
-        started = time.perf_counter()
         run("ingest", "feature_extraction", rounds=ROUNDS)
         for k in range(ROUNDS + 1):
             run(stage_name(k), rounds=ROUNDS)
         run(FINAL, rounds=ROUNDS)
-        return time.perf_counter() - started
 
-    pairs: list[tuple[float, float]] = []
+    def careless_run(name: str) -> None:
+        with careless():
+            warm_run(name)
+
+    pairs = Pairs()
     with quiet():
         for repeat in range(repeats + 1):
-            found = [0.0, 0.0]
-            for turn in (0, 1) if repeat % 2 else (1, 0):
-                name = f"bench-durability-{os.getpid()}-{repeat}-{turn}"
-                with careless() if turn else nullcontext():
-                    found[turn] = seconds(name)
-            if repeat:  # the first is a warm-up
-                pairs.append((found[0], found[1]))
-    careful, without = zip(*pairs, strict=True)
-    return {
-        "careful": statistics.median(careful),
-        "careless": statistics.median(without),
-        "share": statistics.median((a - b) / a for a, b in pairs),
-        "runs": len(pairs),
-    }
+            name = f"bench-durability-{os.getpid()}-{repeat}"
+            pairs.measure(
+                partial(warm_run, f"{name}-with"), partial(careless_run, f"{name}-without"), keep=repeat > 0
+            )
+    careful, without = pairs.medians()
+    return {"careful": careful, "careless": without, "share": pairs.share(), "runs": len(pairs.seconds)}
 
 
 def main() -> None:

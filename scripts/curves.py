@@ -23,9 +23,10 @@ from rlmba_pipelines.labeling import SimulatedOracle
 from rlmba_pipelines.learning.metrics.learning_curve import area_under_curve
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment
 from rlmba_pipelines.rounds.driver import Request, run_rounds
+from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.rounds.replay import task_of
 from rlmba_pipelines.simulation import simulate
-from rlmba_pipelines.simulation.round import Task
+from rlmba_pipelines.simulation.round import RoundResult, Task
 from rlmba_pipelines.simulation.tables import TRAINING
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,12 +70,17 @@ def prepared_task() -> tuple[Task, SimulatedOracle]:
     return task_of(Experiment.of(ROOT, BASE))
 
 
-def run_in_memory(changes: Mapping[str, Any], seed: int) -> Run:
+def in_memory(changes: Mapping[str, Any]) -> list[RoundResult]:
     """All rounds with some parameters (nested like the YAML files) changed, on one thread."""
     torch.set_num_threads(1)
     task, oracle = prepared_task()
-    asked = changed(changed(task.parameters.model_dump(), changes), {"rounds": {"seed": seed, "rounds": ROUNDS}})
-    results = list(simulate(replace(task, parameters=Parameters(**asked)), oracle.label))
+    asked = merged(task.parameters.model_dump(), changes)
+    return list(simulate(replace(task, parameters=Parameters(**asked)), oracle.label))
+
+
+def run_in_memory(changes: Mapping[str, Any], seed: int) -> Run:
+    """All rounds with some parameters changed and the seed given; what they came to."""
+    results = in_memory(merged(changes, {"rounds": {"seed": seed, "rounds": ROUNDS}}))
     points = [(int((r.labels["purpose"] == TRAINING).sum()), r.test["accuracy"]) for r in results if r.test]
     labels, accuracy = np.array(points).T
     bought = ",".join(sample_id for r in results for sample_id in r.batch["sample_id"])
@@ -84,19 +90,6 @@ def run_in_memory(changes: Mapping[str, Any], seed: int) -> Run:
         rewards=results[-1].state.rewards,
         picks=hashlib.sha256(bought.encode()).hexdigest()[:16],
     )
-
-
-def changed(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested parameters with some of them replaced.
-
-    >>> changed({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
-    {'a': {'b': 1, 'c': 3}}
-    """
-    merged = dict(before)
-    for key, value in changes.items():
-        inner = merged.get(key)
-        merged[key] = changed(inner, value) if isinstance(value, Mapping) and isinstance(inner, Mapping) else value
-    return merged
 
 
 def machine() -> dict[str, Any]:

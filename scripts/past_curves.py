@@ -7,33 +7,23 @@ seeds 100-119, eight rounds of 100, 150 or 200 labels. Of every round: training 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from pathlib import Path
 
-import torch
-
-from rlmba_pipelines.rounds.commits import Experiment
-from rlmba_pipelines.rounds.replay import task_of
-from rlmba_pipelines.simulation import simulate
+from curves import ROOT, in_memory, prepared_task
 from rlmba_pipelines.simulation.tables import TRAINING
 
-ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "tests" / "golden" / "learning_curves.json"
 STRATEGIES, SEEDS, ROUNDS = ("random", "herding"), range(100, 120), 8
 QUERY_SIZES = (100, 150, 200)
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    task, oracle = task_of(Experiment.of(ROOT, "bench"))
-    p = task.parameters
+    task, _ = prepared_task()
     curves = []
     for seed in SEEDS:
         size = QUERY_SIZES[seed % len(QUERY_SIZES)]
         for strategy in STRATEGIES:
             chosen = {"strategy": strategy, "seed": seed, "rounds": ROUNDS, "start_size": size, "query_size": size}
-            asked = replace(task, parameters=p.model_copy(update={"rounds": p.rounds.model_copy(update=chosen)}))
-            measured = [r for r in simulate(asked, oracle.label) if r.validation]
+            measured = [r for r in in_memory({"rounds": chosen}) if r.validation]
             curves.append(
                 {
                     "strategy": strategy,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MAIN = "main"  # the experiment that is meant where nobody names one
 Share = Annotated[float, Field(ge=0, le=1)]
 Price = Annotated[float, Field(ge=0)]
 GRID_PIXELS, GRID_BANDS = 32, 40  # what encoders that are trained along see: image side, bands of a log-mel spectrum
@@ -195,7 +196,7 @@ class ReportConfig(_Block):
 class Parameters(_Block):
     """The whole of ``parameters_*.yml``, and the two names that scope a run."""
 
-    experiment: str = "main"  # every file of a run lies under this name
+    experiment: str = MAIN  # every file of a run lies under this name
     manifest: str | None = None  # empty: the one in the catalog
     rounds: RoundsConfig = RoundsConfig()
     ingest: IngestConfig = IngestConfig()

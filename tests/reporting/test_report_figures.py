@@ -11,6 +11,7 @@ import pytest
 from demo_report import FACTS, HERDING, RANDOM, curves_of
 
 from rlmba_pipelines.reporting import figures
+from rlmba_pipelines.reporting.canvas import NARROW, WIDE, spread
 from rlmba_pipelines.reporting.data import ReportData
 from rlmba_pipelines.reporting.palette import DARK, LIGHT
 from rlmba_pipelines.reporting.svg import themed_svg
@@ -52,7 +53,7 @@ def test_nothing_is_called_saved_where_nothing_was():
 
 
 @pytest.mark.parametrize("draw", DRAWINGS, ids=lambda draw: draw.__name__)
-@pytest.mark.parametrize("size", [figures.WIDE, figures.NARROW])
+@pytest.mark.parametrize("size", [WIDE, NARROW])
 def test_a_drawing_follows_the_theme_and_is_the_same_every_time(draw, size):
     svg = themed_svg(draw(CURVES, FACTS, size=size), "x", "a chart")
     assert svg == themed_svg(draw(CURVES, FACTS, size=size), "x", "a chart")
@@ -89,7 +90,7 @@ def test_shares_count_a_harmful_modality_as_nothing():
 
 
 def test_direct_labels_never_lie_on_each_other():
-    places = figures.spread([1.0, 1.1, 1.2, 9.0], gap=1.0)
+    places = spread([1.0, 1.1, 1.2, 9.0], gap=1.0)
     assert min(np.diff(places)) >= 1.0 - 1e-12
     assert places[3] == 9.0
 

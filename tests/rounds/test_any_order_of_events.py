@@ -22,12 +22,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from rlmba_pipelines.config import BalanceConfig, LabelingConfig, Parameters, PolicyConfig, RoundsConfig
 from rlmba_pipelines.datasets import Answers, AtomicDataset
 from rlmba_pipelines.disk import replacing
-from rlmba_pipelines.labeling import WaitingForLabels
+from rlmba_pipelines.labeling import WaitingForLabels, read_answers
 from rlmba_pipelines.learning.types import Features, Predictions, UserError
 from rlmba_pipelines.ledger import NOT_LABELS, Ledger
 from rlmba_pipelines.pipelines.policy_selection import nodes
+from rlmba_pipelines.rounds.answers import import_answers
+from rlmba_pipelines.rounds.batches import close_round
 from rlmba_pipelines.rounds.commits import ASKED, DONE, PREPARED, Commit, Experiment
-from rlmba_pipelines.rounds.people import close_round, import_answers
 from rlmba_pipelines.rounds.unroll import stage_name
 from rlmba_pipelines.simulation.tables import empty_labels, spent
 
@@ -183,15 +184,15 @@ class AnyOrder(RuleBasedStateMachine):
         path = self.folder / f"answers{len(self.files)}.csv"
         pd.DataFrame(rows, columns=["sample_id", "label", "annotator"]).to_csv(path, index=False)
         self.files.append(path)
-        import_answers(self.experiment, [path], self.parameters, **dict.fromkeys(flags, True))
+        import_answers(self.experiment, [read_answers(path)], self.parameters, **dict.fromkeys(flags, True))
 
     @precondition(lambda self: self.files)
     @rule(which=st.integers(0, 99))
     def the_same_file_again(self, which: int) -> None:
         path = self.files[which % len(self.files)]
-        import_answers(self.experiment, [path], self.parameters)
+        import_answers(self.experiment, [read_answers(path)], self.parameters)
         before = self._ledger()[1]
-        assert import_answers(self.experiment, [path], self.parameters).accepted == 0
+        assert import_answers(self.experiment, [read_answers(path)], self.parameters).accepted == 0
         assert len(self._ledger()[1]) == len(before)
 
     @precondition(lambda self: self.loop.batches())
@@ -202,7 +203,7 @@ class AnyOrder(RuleBasedStateMachine):
         path = self.folder / f"answers{len(self.files)}.csv"
         pd.DataFrame(rows, columns=["sample_id", "label", "annotator"]).to_csv(path, index=False)
         self.files.append(path)
-        import_answers(self.experiment, [path], self.parameters)
+        import_answers(self.experiment, [read_answers(path)], self.parameters)
         self._go_on(None)
 
     @precondition(lambda self: self.loop.batches())

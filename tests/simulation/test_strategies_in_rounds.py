@@ -9,7 +9,7 @@ import pytest
 from rlmba_pipelines.config import FusionConfig, Parameters, RoundsConfig
 from rlmba_pipelines.learning.acquisition import get_strategy, strategy_names
 from rlmba_pipelines.learning.types import Features
-from rlmba_pipelines.pipelines.report.gallery import NOT_TERMS, reasons_in_words
+from rlmba_pipelines.reporting.reasons import NOT_TERMS, reasons_in_words
 from rlmba_pipelines.reporting.words import term_meaning
 from rlmba_pipelines.simulation import simulate
 from rlmba_pipelines.simulation.round import Task, decide_round, open_round, start_round

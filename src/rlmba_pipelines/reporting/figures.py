@@ -1,76 +1,43 @@
 """Pictures of an experiment: one function a question, each gives a matplotlib ``Figure``.
 
 The same figures serve kedro-viz (saved as PNG) and the report (SVG, see ``svg.py``). No pyplot, hence no global state.
-Sizes are in pixels: 1 pixel is 1/72 inch, so that in an SVG a font size is what the reader gets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any
+from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from rlmba_pipelines.reporting.canvas import (
+    HALF,
+    WIDE,
+    Size,
+    axes_words,
+    canvas,
+    direct_labels,
+    line,
+    room,
+    styled,
+    y_title,
+)
 from rlmba_pipelines.reporting.data import Facts, curve_of, known_modalities
 from rlmba_pipelines.reporting.headline import compare
 from rlmba_pipelines.reporting.outlook import forecast_of
 from rlmba_pipelines.reporting.palette import LIGHT, of_modality
 from rlmba_pipelines.reporting.words import PEOPLE_SAY
 
-Size = tuple[int, int]
-WIDE, HALF, NARROW = (920, 390), (460, 300), (330, 290)
-FONT = 13
 FORECAST_BATCHES = 3  # drawn beyond the last measurement
 MARKERS = {"image": "o", "text": "s", "audio": "^", "video": "D", "other": "v"}
-STYLE: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": FONT,
-    "text.parse_math": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.edgecolor": LIGHT["line"],
-    "axes.labelcolor": LIGHT["muted"],
-    "axes.facecolor": "none",
-    "axes.axisbelow": True,
-    "text.color": LIGHT["ink"],
-    "xtick.color": LIGHT["line"],
-    "ytick.color": LIGHT["line"],
-    "xtick.labelcolor": LIGHT["muted"],
-    "ytick.labelcolor": LIGHT["muted"],
-    "ytick.major.size": 0,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": LIGHT["grid"],
-    "grid.linewidth": 1.0,
-    "lines.linewidth": 2.5,
-    "lines.markersize": 7,
-    "lines.solid_capstyle": "round",
-}
-
-Draw = Callable[..., Figure]
 
 
-def _styled(draw: Draw) -> Draw:
-    @wraps(draw)
-    def styled(*args: Any, **kwargs: Any) -> Figure:
-        with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
-            return draw(*args, **kwargs)
-
-    return styled
-
-
-@_styled
+@styled
 def learning_curve(curves: pd.DataFrame, facts: Facts, size: Size = WIDE) -> Figure:
     """Accuracy over labels, the strategy against its reference, with 95 % bands and the labels saved."""
-    figure, axes = _canvas(size, right=_room(_names(facts), size))
+    figure, axes = canvas(size, right=room(_names(facts), size))
     ends = []
     for name, color, dashes, marker in (
         (facts.reference, "reference", (4, 2), "s"),
@@ -83,35 +50,35 @@ def learning_curve(curves: pd.DataFrame, facts: Facts, size: Size = WIDE) -> Fig
         axes.fill_between(curve["labels"], low, high, color=LIGHT[color], alpha=0.13, linewidth=0)
         if len(curve) == 1:  # a band of one point has no width
             axes.vlines(curve["labels"], low, high, color=LIGHT[color], alpha=0.5)
-        _line(axes, curve["labels"], 100 * curve["accuracy"], color, marker, dashes)
+        line(axes, curve["labels"], 100 * curve["accuracy"], color, marker, dashes)
         ends.append((100 * float(curve["accuracy"].iloc[-1]), str(name), color))
-    _axes_words(axes, curve_of(curves, facts.strategy), "Accuracy, %", size)
-    _direct_labels(axes, ends)
+    axes_words(axes, curve_of(curves, facts.strategy), "Accuracy, %", size)
+    direct_labels(axes, ends)
     _mark_saving(axes, curves, facts, size)
     return figure
 
 
-@_styled
+@styled
 def forecast(curves: pd.DataFrame, facts: Facts, size: Size = WIDE) -> Figure:
     """Validation accuracy so far, and where the next batches are expected to measure, with the 80 % band."""
-    figure, axes = _canvas(size, right=_room(["measured", "forecast"], size))
+    figure, axes = canvas(size, right=room(["measured", "forecast"], size))
     curve = curve_of(curves, facts.strategy)
     found = forecast_of(curve)
     ends = []
     if found is not None:
         known = curve[curve["validation_accuracy"].notna()]
-        _line(axes, known["labels"], 100 * known["validation_accuracy"], "strategy", "o", ())
+        line(axes, known["labels"], 100 * known["validation_accuracy"], "strategy", "o", ())
         batches = found.labels + facts.next_labels * np.arange(FORECAST_BATCHES + 1)
         mean, low, high = 100 * np.array([found.measured(int(n)) for n in batches]).T
         axes.fill_between(batches, low, high, color=LIGHT["strategy"], alpha=0.13, linewidth=0)
-        _line(axes, pd.Series(batches), pd.Series(mean), "strategy", "", (1.5, 1.2))
+        line(axes, pd.Series(batches), pd.Series(mean), "strategy", "", (1.5, 1.2))
         ends.append((float(mean[-1]), "forecast", "strategy"))
         if facts.target_accuracy is not None:
             axes.axhline(100 * facts.target_accuracy, color=LIGHT["ink"], linewidth=1)
             ends.append((100 * facts.target_accuracy, "target", "ink"))
         curve = pd.DataFrame({"labels": [*known["labels"], *batches[1:]]})
-    _axes_words(axes, curve, "Validation accuracy, %", size)
-    _direct_labels(axes, ends)
+    axes_words(axes, curve, "Validation accuracy, %", size)
+    direct_labels(axes, ends)
     return figure
 
 
@@ -144,7 +111,7 @@ def _mark_saving(axes: Axes, curves: pd.DataFrame, facts: Facts, size: Size) -> 
     )
 
 
-@_styled
+@styled
 def modality_accuracy(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Figure:
     """Accuracy of each modality's own head beside that of all together."""
     curve = curve_of(curves, facts.strategy)
@@ -152,7 +119,7 @@ def modality_accuracy(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> 
     return _lines_of_modalities(curve, names, "accuracy", "Accuracy, %", size, together=True)
 
 
-@_styled
+@styled
 def modality_weights(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Figure:
     """Weight of each modality in fusion and choice, in percent, over the labels."""
     curve = curve_of(curves, facts.strategy)
@@ -164,27 +131,27 @@ def _lines_of_modalities(
     curve: pd.DataFrame, names: Sequence[str], column: str, title: str, size: Size, *, together: bool
 ) -> Figure:
     spoken = [PEOPLE_SAY.get(m, m) for m in names]
-    figure, axes = _canvas(size, right=_room([*spoken, "together"] if together else spoken, size))
+    figure, axes = canvas(size, right=room([*spoken, "together"] if together else spoken, size))
     ends = []
     for modality, word in zip(names, spoken, strict=True):
         values, color = 100 * curve[f"{column}_{modality}"], of_modality(modality)
-        _line(axes, curve["labels"], values, color, MARKERS[color], ())
+        line(axes, curve["labels"], values, color, MARKERS[color], ())
         ends.append((float(values.dropna().iloc[-1]), word, color))
     if together and not curve.empty:
-        _line(axes, curve["labels"], 100 * curve["accuracy"], "ink", "", (1.5, 1.2))
+        line(axes, curve["labels"], 100 * curve["accuracy"], "ink", "", (1.5, 1.2))
         ends.append((100 * float(curve["accuracy"].iloc[-1]), "together", "ink"))
-    _axes_words(axes, curve, title, size, from_zero=True)
-    _direct_labels(axes, ends)
+    axes_words(axes, curve, title, size, from_zero=True)
+    direct_labels(axes, ends)
     return figure
 
 
-@_styled
+@styled
 def modality_shares(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Figure:
     """Each modality's share of what the modalities contribute together (Shapley values, the negative ones as 0)."""
     curve = curve_of(curves, facts.strategy)
     names = known_modalities(curve, "shapley", facts.modalities)
     spoken = [PEOPLE_SAY.get(m, m) for m in names]
-    figure, axes = _canvas(size, right=_room(spoken, size))
+    figure, axes = canvas(size, right=room(spoken, size))
     curve = curve[(curve[[f"shapley_{m}" for m in names]].clip(lower=0).sum(axis=1) > 0)] if names else curve[:0]
     value_SM = curve[[f"shapley_{m}" for m in names]].clip(lower=0).fillna(0).to_numpy(float)
     share_SM = 100 * value_SM / value_SM.sum(axis=1, keepdims=True)
@@ -200,21 +167,21 @@ def modality_shares(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Fi
         if len(height_S):
             ends.append((float(bottom_S[-1] + height_S[-1] / 2), word, color))
         bottom_S = bottom_S + height_S
-    _title(axes, "Share, %")
+    y_title(axes, "Share, %")
     every = max(1, -(-len(places) // (4 if size[0] < 400 else 7)))
     axes.set_xticks(places[::-1][::every], [f"{n:,.0f}" for n in curve["labels"][::-1][::every]])
     axes.set_xlabel("labels bought", labelpad=8)
     axes.set_ylim(0, 100)
     axes.grid(visible=False)
     axes.set_yticks([0, 50, 100])
-    _direct_labels(axes, ends)
+    direct_labels(axes, ends)
     return figure
 
 
-@_styled
+@styled
 def calibration(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Figure:
     """Expected calibration error over labels, the strategy against its reference."""
-    figure, axes = _canvas(size, right=_room(_names(facts), size))
+    figure, axes = canvas(size, right=room(_names(facts), size))
     ends = []
     for name, color, dashes, marker in (
         (facts.reference, "reference", (4, 2), "s"),
@@ -222,103 +189,8 @@ def calibration(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Figure
     ):
         curve = curve_of(curves, name).dropna(subset="ece")
         if not curve.empty:
-            _line(axes, curve["labels"], 100 * curve["ece"], color, marker, dashes)
+            line(axes, curve["labels"], 100 * curve["ece"], color, marker, dashes)
             ends.append((100 * float(curve["ece"].iloc[-1]), str(name), color))
-    _axes_words(axes, curve_of(curves, facts.strategy), "Calibration error, points", size, from_zero=True)
-    _direct_labels(axes, ends)
+    axes_words(axes, curve_of(curves, facts.strategy), "Calibration error, points", size, from_zero=True)
+    direct_labels(axes, ends)
     return figure
-
-
-def _canvas(size: Size, right: int) -> tuple[Figure, Axes]:
-    """Axes with margins in pixels, room for direct labels on the right."""
-    width, height = size
-    figure = Figure(figsize=(width / 72, height / 72), dpi=100, facecolor=LIGHT["surface"])
-    left, bottom, top = 34, 46, 34
-    axes = figure.add_axes(
-        (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
-    )
-    return figure, axes
-
-
-def _room(names: Sequence[str], size: Size) -> int:
-    """Pixels that the longest direct label needs; never more than a third of the picture."""
-    return min(24 + 8 * max((len(name) for name in names), default=0), size[0] // 3)
-
-
-def _line(axes: Axes, x: pd.Series, y: pd.Series, color: str, marker: str, dashes: tuple[float, ...]) -> None:
-    axes.plot(
-        x,
-        y,
-        color=LIGHT[color],
-        marker=marker or None,
-        dashes=dashes or (None, None),
-        markeredgecolor=LIGHT["surface"],
-        markeredgewidth=1.2,
-        clip_on=False,
-        zorder=3,
-    )
-
-
-def _title(axes: Axes, words: str) -> None:
-    """What the y axis measures, written above it, flush with the tick labels."""
-    axes.annotate(
-        words,
-        (0, 1),
-        (-30, 14),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        color=LIGHT["muted"],
-        va="bottom",
-    )
-
-
-def _axes_words(axes: Axes, curve: pd.DataFrame, title: str, size: Size, *, from_zero: bool = False) -> None:
-    """Titles of both axes, ticks at the numbers of labels that were really bought, a frame that ends on grid lines."""
-    narrow = size[0] < 400
-    _title(axes, title)
-    axes.set_xlabel("labels bought", labelpad=8)
-    bought = sorted(set(curve["labels"]))
-    if len(bought) <= (4 if narrow else 7):
-        axes.set_xticks(bought)
-    elif len(bought) <= (8 if narrow else 14):
-        axes.set_xticks(bought[::-1][::2][::-1])
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(4 if narrow else 7, integer=True))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    if curve.empty:
-        return
-    axes.margins(x=0.02, y=0)
-    low, high = axes.get_ylim()
-    steps = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0 if from_zero else low, high)
-    axes.set_yticks(steps)
-    axes.set_ylim(steps[0], steps[-1])
-
-
-def _direct_labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Names beside the ends of their lines, moved apart where they would touch."""
-    low, high = axes.get_ylim()
-    height = axes.bbox.height * 72 / axes.figure.dpi
-    gap = 1.25 * FONT / height * (high - low)
-    order = sorted(range(len(ends)), key=lambda row: ends[row][0])
-    places = spread([ends[row][0] for row in order], gap)
-    for row, place in zip(order, places, strict=True):
-        _, name, color = ends[row]
-        axes.annotate(
-            name, (1, place), (12, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-            color=LIGHT[color], va="center", fontweight="bold", annotation_clip=False,
-        )  # fmt: skip
-
-
-def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending places moved as little as needed to lie at least ``gap`` apart, their mean kept within a cluster.
-
-    >>> spread([0.0, 1.0, 5.0], gap=2.0)
-    [-0.5, 1.5, 5.0]
-    """
-    clusters: list[tuple[float, int]] = []  # center, members
-    for place in places:
-        clusters.append((place, 1))
-        while len(clusters) > 1 and clusters[-1][0] - clusters[-2][0] < gap * (clusters[-1][1] + clusters[-2][1]) / 2:
-            (first, m), (second, n) = clusters[-2:]
-            clusters[-2:] = [((first * m + second * n) / (m + n), m + n)]
-    return [center + gap * (k - (size - 1) / 2) for center, size in clusters for k in range(size)]

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from rlmba_pipelines.reporting import figures, views
+from rlmba_pipelines.reporting.canvas import HALF, NARROW, WIDE, Size
 from rlmba_pipelines.reporting.data import Facts, ReportData, curve_of, known_modalities
 from rlmba_pipelines.reporting.headline import caveat, headline, percent
 from rlmba_pipelines.reporting.outlook import forecast_of
@@ -47,7 +48,7 @@ def render_report(data: ReportData) -> str:
         headline=headline(curves, facts),
         caveat=caveat(curves, facts),
         tiles=views.tiles(curves, facts),
-        curve=_picture("curve", "", "", figures.learning_curve, curves, facts, figures.WIDE) if has_curve else None,
+        curve=_picture("curve", "", "", figures.learning_curve, curves, facts, WIDE) if has_curve else None,
         rounds=views.round_table(curves, facts),
         forecast=_forecast_picture(curves, facts),
         pictures=_modality_pictures(curves, facts),
@@ -81,12 +82,12 @@ def _picture(
     draw: Callable[..., Figure],
     curves: pd.DataFrame,
     facts: Facts,
-    size: figures.Size = figures.HALF,
+    size: Size = HALF,
 ) -> Picture:
     description = f"{title}. {words}" if title else f"Learning curve. {_curve_in_words(curves, facts)}"
     wide, narrow = (
         themed_svg(draw(curves, facts, size=shape), f"{name}-{kind}", description)
-        for kind, shape in (("wide", size), ("narrow", figures.NARROW))
+        for kind, shape in (("wide", size), ("narrow", NARROW))
     )
     return Picture(name, title, words, wide, narrow)
 
@@ -108,7 +109,7 @@ def _forecast_picture(curves: pd.DataFrame, facts: Facts) -> Picture | None:
     if not facts.next_labels or forecast_of(curve_of(curves, facts.strategy)) is None:
         return None
     return _picture(
-        "forecast", "What more labels would bring", facts.forecast, figures.forecast, curves, facts, figures.WIDE
+        "forecast", "What more labels would bring", facts.forecast, figures.forecast, curves, facts, WIDE
     )
 
 

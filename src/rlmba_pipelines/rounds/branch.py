@@ -8,7 +8,6 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.learning.acquisition import check_options
@@ -16,13 +15,13 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger.snapshot import copy_ledger
 from rlmba_pipelines.rounds.commits import DONE, PREPARED, Commit, Experiment, damaged, digest_of, read_object
 from rlmba_pipelines.rounds.lock import locked
+from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.rounds.unroll import prepare, stage_name
 
 
 def branching(source: Experiment, from_round: int | str) -> str:
     """The command that tries a round another way."""
-    of = "" if source.name == "main" else f" --of {source.name}"
-    return f"'kedro rounds branch{of} --from-round {from_round} --experiment NEW'"
+    return f"'kedro rounds branch{source.flag('--of')} --from-round {from_round} --experiment NEW'"
 
 
 def branch(
@@ -40,12 +39,14 @@ def branch(
     Raises:
         UserError: there is such an experiment already, the rounds before are not done or damaged, or ``source`` runs.
     """
-    target = Experiment.of(source.data_path.parent, name)
+    target = Experiment.of(source.project_path, name)
     if target.folder.exists() and any(path.name != "LOCK" for path in target.folder.iterdir()):
         raise UserError(f"There is an experiment {name!r} already; give --experiment another name.")
     with locked(source.folder), ExitStack() as open_folders:
         commits = _before(source, from_round)
-        parameters = _changed({**read_object(source.parameters_path), "experiment": name}, strategy, seed)
+        asked = {key: value for key, value in (("strategy", strategy), ("seed", seed)) if value is not None}
+        changes = {"experiment": name, **({"rounds": asked} if asked else {})}
+        parameters = merged(read_object(source.parameters_path), changes)
         check_options(parameters["rounds"]["strategy"], parameters["rounds"]["strategy_options"])
         layers = {Path(place).parts[0] for commit in commits for place in commit.files.values()}
         control = source.folder.parent.name
@@ -60,7 +61,7 @@ def branch(
         if source.ledger_path.exists():
             copy_ledger(source.ledger_path, new.ledger_path, commits[-1].ledger)
         request = source.request()
-        runtime_params = _changed({**request["runtime_params"], "experiment": name}, strategy, seed)
+        runtime_params = merged(request["runtime_params"], changes)
         new.request_path.write_text(json.dumps({**request, "runtime_params": runtime_params}, indent=1))
         new.parameters_path.write_text(json.dumps(parameters, indent=1, sort_keys=True))
         new.lineage_path.write_text("".join(_lineage(source, {commit.stage for commit in commits})))
@@ -80,11 +81,6 @@ def _before(source: Experiment, from_round: int) -> list[Commit]:
             f"done; {hint}."
         )
     return commits
-
-
-def _changed(parameters: dict[str, Any], strategy: str | None, seed: int | None) -> dict[str, Any]:
-    asked = {key: value for key, value in (("strategy", strategy), ("seed", seed)) if value is not None}
-    return {**parameters, "rounds": {**parameters.get("rounds", {}), **asked}} if asked else parameters
 
 
 def _share(source: Experiment, commit: Commit, name: str, folders: dict[str, Path]) -> Commit:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from rlmba_pipelines.config import MAIN
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger.snapshot import LedgerState
@@ -59,6 +60,14 @@ class Experiment:
         if not name or not all(c.isalnum() or c in "-_." for c in name) or name.startswith("."):
             raise UserError(f"The experiment name {name!r} is used as a folder; use letters, digits, '-', '_' and '.'.")
         return cls(name, project_path / "data" / "03_primary" / name)
+
+    def flag(self, option: str = "--experiment") -> str:
+        """What a command line needs to mean this experiment, with a space before; nothing for the usual one."""
+        return "" if self.name == MAIN else f" {option} {self.name}"
+
+    @property
+    def project_path(self) -> Path:
+        return self.data_path.parent
 
     @property
     def data_path(self) -> Path:

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlmba_pipelines.config import MAIN
 from rlmba_pipelines.rounds.commits import Experiment
 
 DEFAULT_ROUNDS = 5
@@ -25,7 +26,7 @@ class Current:
 
     @property
     def experiment(self) -> Experiment:
-        name = self.experiment_name or os.environ.get("RLMBA_EXPERIMENT", "main")
+        name = self.experiment_name or os.environ.get("RLMBA_EXPERIMENT", MAIN)
         return Experiment.of(self.project_path, name)
 
     def registered_rounds(self) -> int:

@@ -15,7 +15,7 @@ import pandas as pd
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroServiceSession
 
-from rlmba_pipelines.config import LabelingConfig, Parameters, RoundsConfig
+from rlmba_pipelines.config import MAIN, LabelingConfig, Parameters, RoundsConfig
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.labeling import WaitingForLabels
 from rlmba_pipelines.learning.types import UserError
@@ -48,6 +48,12 @@ class Request:
     runtime_params: Mapping[str, Any]
     first: int | None = None
     last: int | None = None
+
+    @classmethod
+    def again(cls, experiment: Experiment, changes: Mapping[str, Any] | None = None) -> Request:
+        """What an experiment was asked for last, with some runtime parameters replaced."""
+        asked = experiment.request()
+        return cls(experiment.project_path, asked["env"], {**asked["runtime_params"], **(changes or {})})
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def run_rounds(request: Request, say: Say) -> Outcome:
         UserError: anything that a user can mend.
     """
     current.project_path = request.project_path
-    current.experiment_name = str(request.runtime_params.get("experiment", "main"))
+    current.experiment_name = str(request.runtime_params.get("experiment", MAIN))
     experiment = current.experiment
     with locked(experiment.folder) as fresh, quiet():
         if fresh:

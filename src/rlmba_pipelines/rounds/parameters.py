@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -93,3 +93,16 @@ def asked_for(experiment: Experiment) -> Parameters:
     shaped = json.loads(experiment.parameters_path.read_text())
     asked = experiment.request()["runtime_params"].get("rounds", {})
     return Parameters(**{**shaped, "rounds": {**shaped["rounds"], **asked}})
+
+
+def merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested parameters with some of them replaced.
+
+    >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
+    {'a': {'b': 1, 'c': 3}}
+    """
+    found = dict(before)
+    for key, value in changes.items():
+        inner = found.get(key)
+        found[key] = merged(inner, value) if isinstance(value, Mapping) and isinstance(inner, Mapping) else value
+    return found

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from rlmba_pipelines.config import MediaCaps
@@ -15,7 +14,7 @@ from rlmba_pipelines.encoders.media import decode_image
 from rlmba_pipelines.encoders.video import poster
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.reporting.data import BoughtSample, Media
-from rlmba_pipelines.reporting.words import explain
+from rlmba_pipelines.reporting.reasons import looked_at, reasons_in_words
 from rlmba_pipelines.sources.media import MediaError
 
 AUDIO_TYPES = {
@@ -27,21 +26,6 @@ AUDIO_TYPES = {
     "m4a": "audio/mp4",
 }
 IMAGE_TYPES = {"webp": "image/webp", "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg"}
-NOT_TERMS = {
-    "sample_id",
-    "rank",
-    "round",
-    "purpose",
-    "utility",
-    "cost",
-    "guess",
-    "guess_probability",
-    "image",
-    "text",
-    "audio",
-    "video",
-}
-
 Read = Callable[[str], bytes]
 
 
@@ -63,12 +47,10 @@ def bought_samples(
         read: gives the bytes of a media reference.
     """
     shown = batch.head(limit)
-    reasons = [name for name in shown.columns if name not in NOT_TERMS]
     pool = terms.set_index("sample_id") if terms is not None else pd.DataFrame()
     samples = []
     for record, sentence in zip(shown.to_dict("records"), reasons_in_words(shown, terms, modalities), strict=True):
         row = {str(name): value for name, value in record.items()}
-        looked_at = {name: float(row[name]) for name in reasons if pd.notna(row[name])}
         terms_of_sample = pool.loc[row["sample_id"]].astype(float).to_dict() if row["sample_id"] in pool.index else {}
         samples.append(
             BoughtSample(
@@ -82,44 +64,11 @@ def bought_samples(
                 image=_image(row.get("image"), read, caps),
                 audio=_audio(row.get("audio"), read),
                 poster=_poster(row.get("video"), read, caps),
-                terms={**terms_of_sample, **looked_at},
+                terms={**terms_of_sample, **looked_at(row)},
                 why=sentence,
             )
         )
     return samples
-
-
-def reasons_in_words(batch: pd.DataFrame, terms: pd.DataFrame | None, modalities: Sequence[str]) -> list[str]:
-    """Why each sample of an annotation batch was chosen, one sentence each.
-
-    Args:
-        terms: of the whole pool when the batch was chosen; None in round 0.
-    """
-    reasons = [name for name in batch.columns if name not in NOT_TERMS]
-    ordered = {}
-    if terms is not None:
-        shared = [name for name in reasons if name in terms and _is_that_of(terms, batch, name)]
-        ordered = {name: np.sort(terms[name].to_numpy()) for name in shared}
-    sentences = []
-    for record in batch.to_dict("records"):
-        row = {str(name): value for name, value in record.items()}
-        looked_at = {name: float(row[name]) for name in reasons if pd.notna(row[name])}
-        ranks = {
-            n: float(np.searchsorted(ordered[n], v)) / len(ordered[n]) for n, v in looked_at.items() if n in ordered
-        }
-        sentences.append(
-            "Drawn at random, to measure accuracy."
-            if row["purpose"] == "validation"
-            else explain(looked_at, ranks, [name for name in modalities if row.get(name)])
-        )
-    return sentences
-
-
-def _is_that_of(terms: pd.DataFrame, batch: pd.DataFrame, name: str) -> bool:
-    """Whether a column of the batch is that of the pool, not a strategy's own quantity of the same name."""
-    chosen = batch.loc[batch[name].notna()]
-    in_pool = terms.set_index("sample_id")[name].reindex(chosen["sample_id"])
-    return bool(np.allclose(chosen[name], in_pool))
 
 
 def _text(row: dict[str, Any], read: Read) -> str | None:

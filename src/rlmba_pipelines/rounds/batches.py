@@ -1,21 +1,20 @@
-"""The way of a batch to people and back: what is open, batches out, answers into the ledger, rounds closed early."""
+"""The batch that people label: how far it is answered, its way out as files, and its end before all is answered."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from rlmba_pipelines.config import LabelingConfig, Parameters
-from rlmba_pipelines.datasets.atomic import replacing
-from rlmba_pipelines.labeling import DISPUTE, SETTLED, AnswerFile, Asked, read_answers, resolve, sheet_of, sort_answers
+from rlmba_pipelines.disk import replacing
+from rlmba_pipelines.labeling import DISPUTE, SETTLED, resolve, sheet_of
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import NOT_LABELS, Ledger
-from rlmba_pipelines.pipelines.report.gallery import reasons_in_words
+from rlmba_pipelines.reporting.reasons import reasons_in_words
 from rlmba_pipelines.rounds.commits import ASKED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.unroll import stage_name
@@ -57,24 +56,7 @@ class OpenBatch:
         return f"{self.n_answered}/{len(self.batch)} answered{disputes}"
 
 
-@dataclass(frozen=True)
-class Imported:
-    """What a call of import came to, in rows.
-
-    Attributes:
-        rejected, set_aside: one sentence a row.
-        new_classes: labels that were met for the first time, and are classes from now on.
-    """
-
-    accepted: int
-    corrected: int
-    known: int
-    rejected: tuple[str, ...]
-    set_aside: tuple[str, ...]
-    new_classes: tuple[str, ...]
-
-
-def open_batch(experiment: Experiment, labeling: LabelingConfig | None = None) -> OpenBatch | None:
+def open_batch(experiment: Experiment, labeling: LabelingConfig) -> OpenBatch | None:
     """The batch that waits for people, or None."""
     k = experiment.rounds_done() + 1
     stage = stage_name(k)
@@ -85,135 +67,21 @@ def open_batch(experiment: Experiment, labeling: LabelingConfig | None = None) -
     asked = set(batch["sample_id"])
     with Ledger(experiment.ledger_path) as ledger:
         rows, withdrawn = ledger.rows(), asked & set(ledger.withdrawn())
-        resolved = resolve(rows, labeling or LabelingConfig(), closed=ledger.closed(), open_round=k)
+        resolved = resolve(rows, labeling, closed=ledger.closed(), open_round=k)
     resolved = resolved[resolved["sample_id"].isin(asked)]
     csv, jsonl = (experiment.path_of(stage, role) for role in ("annotation_sheet", "annotation_tasks"))
     return OpenBatch(k, batch, resolved, frozenset(withdrawn), csv, jsonl)
 
 
-def known_classes(experiment: Experiment, parameters: Parameters, ledger: Ledger) -> frozenset[str]:
-    """Every class that was told in advance, was made known, or is met in a label that somebody answers for."""
-    known = {*parameters.rounds.classes, *ledger.classes()}
-    for name in ("given_labels", "validation_labels", "test_labels"):
-        known |= set(read_table(experiment.folder / f"{name}.parquet")["label"])
-    return frozenset(known | set(ledger.rows()["label"])) - set(NOT_LABELS)
-
-
-def import_answers(
-    experiment: Experiment,
-    files: Sequence[Path],
-    parameters: Parameters,
-    *,
-    by: str | None = None,
-    correct: bool = False,
-    adjudicate: bool = False,
-) -> Imported:
-    """Take the answers of ``files`` into the ledger, all of them or none; what is there already changes nothing.
-
-    While nothing is known about the classes, the first batch makes them known; later a label that is none of them is
-    set aside until ``add_classes``.
-
-    Raises:
-        UserError: nothing was asked yet, or a file cannot be read as answers.
-    """
-    read = [read_answers(path) for path in files]
-    return _take(experiment, read, parameters, by=by, correct=correct, adjudicate=adjudicate)
-
-
-def _take(
-    experiment: Experiment,
-    files: Sequence[AnswerFile],
-    parameters: Parameters,
-    *,
-    by: str | None = None,
-    correct: bool = False,
-    adjudicate: bool = False,
-) -> Imported:
-    samples = _asked_samples(experiment)
-    accepted = corrected = known = 0
-    rejected: list[str] = []
-    aside: list[str] = []
-    with locked(experiment.folder), Ledger(experiment.ledger_path) as ledger, ledger.transaction():
-        before = known_classes(experiment, parameters, ledger)
-        first_batch = not before or (not _told(experiment, parameters, ledger) and experiment.rounds_done() < 0)
-        for file in files:
-            asked = Asked(
-                samples,
-                _answers_in_force(ledger.rows()),
-                None if first_batch else before,
-                parameters.labeling.annotators,
-                frozenset(ledger.withdrawn()),
-            )
-            found = sort_answers(file, asked, by=by, correct=correct, adjudicate=adjudicate)
-            accepted += ledger.append(found.ledger_rows(), file.digest)
-            corrections = pd.DataFrame(found.corrected, columns=["sample_id", "annotator", "label"])
-            corrected += ledger.correct(corrections, file.digest)
-            columns = ["sample_id", "label", "annotator", "round", "reason"]
-            ledger.set_aside(pd.DataFrame(found.set_aside, columns=columns), file.digest)
-            ledger.record_import(file.digest, file.name, len(found.accepted), len(found.rejected), len(found.set_aside))
-            known += found.n_known
-            rejected += found.rejected
-            aside += [reason for *_, reason in found.set_aside]
-        new_classes = known_classes(experiment, parameters, ledger) - before
-    return Imported(accepted, corrected, known, tuple(rejected), tuple(aside), tuple(sorted(new_classes)))
-
-
-def _told(experiment: Experiment, parameters: Parameters, ledger: Ledger) -> bool:
-    """Whether anybody but the first batch itself has said what classes there are."""
-    given = read_table(experiment.folder / "given_labels.parquet")
-    held = read_table(experiment.folder / "validation_labels.parquet")
-    return bool(parameters.rounds.classes or ledger.classes() or len(given) or len(held))
-
-
-def _asked_samples(experiment: Experiment) -> dict[str, tuple[int, str, float]]:
-    """Sample -> (round, purpose, price) of everything that was ever asked; of the latest round that asked for it."""
-    found: dict[str, tuple[int, str, float]] = {}
-    for k in range(experiment.rounds_done() + 2):
-        stage = stage_name(k)
-        if experiment.commit(stage) is None:
-            continue
-        batch = read_table(experiment.path_of(stage, "annotation_batch"))
-        for sample_id, purpose, cost in batch[["sample_id", "purpose", "cost"]].itertuples(index=False):
-            found[sample_id] = (k, purpose, float(cost))
-    if not found:
-        raise _nothing_asked(experiment)
-    return found
-
-
 def _opened(experiment: Experiment, labeling: LabelingConfig) -> OpenBatch:
     opened = open_batch(experiment, labeling)
     if opened is None:
-        raise _nothing_asked(experiment)
+        raise nothing_asked(experiment)
     return opened
 
 
-def _nothing_asked(experiment: Experiment) -> UserError:
+def nothing_asked(experiment: Experiment) -> UserError:
     return UserError(f"Experiment {experiment.name!r} waits for no answers; 'kedro rounds status' says what is next.")
-
-
-def _answers_in_force(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
-    answers: dict[str, dict[str, str]] = {}
-    for sample_id, annotator, label in rows[["sample_id", "annotator", "label"]].itertuples(index=False):
-        answers.setdefault(sample_id, {})[annotator] = label
-    return answers
-
-
-def add_classes(experiment: Experiment, names: Collection[str], parameters: Parameters) -> Imported:
-    """Make classes known, and take the answers that were set aside for want of them.
-
-    Raises:
-        UserError: a name is empty or stands for no label.
-    """
-    for name in names:
-        if not name.strip() or name in NOT_LABELS:
-            raise UserError(f"{name!r} cannot be a class; give the name that stands in the answers.")
-    with locked(experiment.folder):
-        with Ledger(experiment.ledger_path) as ledger:
-            ledger.add_classes(names)
-            waiting = ledger.quarantined()
-        waiting = waiting[waiting["label"].isin(set(names))]
-        waiting = waiting.assign(row=range(1, len(waiting) + 1))[["row", "sample_id", "label", "annotator"]]
-        return _take(experiment, [AnswerFile("set aside", "quarantine", waiting)], parameters)
 
 
 def close_round(experiment: Experiment, labeling: LabelingConfig) -> int:
@@ -301,5 +169,12 @@ def media_folder(experiment: Experiment, parameters: Parameters) -> Path | None:
 
 def _votes(experiment: Experiment) -> dict[str, str]:
     with Ledger(experiment.ledger_path) as ledger:
-        answers = _answers_in_force(ledger.rows())
+        answers = answers_in_force(ledger.rows())
     return {sample_id: json.dumps(said, ensure_ascii=False, sort_keys=True) for sample_id, said in answers.items()}
+
+
+def answers_in_force(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
+    answers: dict[str, dict[str, str]] = {}
+    for sample_id, annotator, label in rows[["sample_id", "annotator", "label"]].itertuples(index=False):
+        answers.setdefault(sample_id, {})[annotator] = label
+    return answers

@@ -1,0 +1,166 @@
+"""``kedro rounds run`` and ``status``: go on, and what comes next."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rlmba_pipelines.cli.base import command, command_on_experiment, experiment_of, short
+from rlmba_pipelines.config import MAIN
+from rlmba_pipelines.reporting.outlook import forecast_words, rule_words
+from rlmba_pipelines.rounds.batches import open_batch
+from rlmba_pipelines.rounds.commits import PREPARED, Experiment
+from rlmba_pipelines.rounds.driver import (
+    Outcome,
+    Request,
+    is_closed,
+    is_reported,
+    measured,
+    n_training_labels,
+    run_rounds,
+    stop_reason,
+)
+from rlmba_pipelines.rounds.outlook import outlook
+from rlmba_pipelines.rounds.parameters import asked_for, merged
+from rlmba_pipelines.rounds.unroll import FINAL, stage_name
+
+
+def _share(text: str | None) -> float | None:
+    """``2%`` and ``0.02`` as 0.02."""
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise click.BadParameter(f"{text!r} is not a share; write 0.02 or 2%.")
+    return value
+
+
+@command("run")
+@click.option("--rounds", "n_rounds", type=click.IntRange(1), help="Batches to buy after the start batch.")
+@click.option("--first", type=click.IntRange(0), help="First round to run (checked against what is done).")
+@click.option("--last", type=click.IntRange(0), help="Last round to run.")
+@click.option("--strategy", help="What chooses the samples: herding (default), margin, badge, …")
+@click.option("--seed", type=click.IntRange(0), help="Root of every random draw.")
+@click.option("--env", "-e", help="Configuration environment in conf/.")
+@click.option("--manifest", type=click.Path(path_type=Path), help="Your samples: CSV, JSON Lines or Parquet.")
+@click.option("--media-root", type=click.Path(path_type=Path), help="Folder of the media; default: the manifest's own.")
+@click.option("--annotator", type=click.Choice(["auto", "simulated", "files"]), help="Who answers.")
+@click.option("--start-size", type=click.IntRange(2), help="Labels bought before the first model.")
+@click.option("--query-size", type=click.IntRange(1), help="Labels bought each round.")
+@click.option("--budget", type=click.IntRange(1), help="Stop when so many labels are paid for, validation included.")
+@click.option("--target-accuracy", type=click.FloatRange(0, 1, min_open=True), help="Stop when validation reaches it.")
+@click.option(
+    "--max-bad-media",
+    callback=lambda _c, _p, value: _share(value),
+    help="Share of unreadable samples to put up with, as 0.02 or 2%.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where encoders and learner compute.")
+@click.option(
+    "--experiment",
+    help="Name of the experiment. Default: main, or one made from --strategy, --seed and --manifest.",
+)
+def run_command(project_path: Path, **options: Any) -> None:
+    """Run every open round, then measure and write the report. Continues where it was interrupted."""
+    request = _request(project_path, options)
+    click.echo(f"experiment {request.runtime_params['experiment']!r}")
+    _tell(run_rounds(request, click.echo))
+
+
+def _request(project_path: Path, options: dict[str, Any]) -> Request:
+    overrides: dict[str, Any] = {}
+
+    def put(block: str, key: str, value: Any) -> None:
+        if value is not None:
+            overrides.setdefault(block, {})[key] = value
+
+    for key in ("strategy", "seed", "annotator", "start_size", "query_size", "budget", "target_accuracy"):
+        put("rounds", key, options[key])
+    put("rounds", "rounds", options["n_rounds"])
+    put("ingest", "max_bad_media", options["max_bad_media"])
+    for block in ("encoders", "fusion"):
+        put(block, "device", options["device"])
+    if options["media_root"] is not None:
+        put("ingest", "media_root", str(options["media_root"].resolve()))
+    if options["manifest"] is not None:
+        overrides["manifest"] = str(options["manifest"].resolve())
+    overrides["experiment"] = options["experiment"] or _name_of(options)
+    before = experiment_of(project_path, overrides["experiment"]).request()
+    runtime_params = merged(before["runtime_params"], overrides)  # going on needs nothing but the experiment's name
+    return Request(project_path, options["env"] or before["env"], runtime_params, options["first"], options["last"])
+
+
+def _name_of(options: dict[str, Any]) -> str:
+    """The usual one, or a name that tells what differs: ``photos-margin-seed3``."""
+    parts = [options["manifest"].stem if options["manifest"] else None, options["strategy"], options["env"]]
+    if options["seed"] is not None:
+        parts.append(f"seed{options['seed']}")
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(p for p in parts if p)).strip("-.") or MAIN
+
+
+def go_on(experiment: Experiment) -> None:
+    """Run what is open, as it was asked for last."""
+    _tell(run_rounds(Request.again(experiment), click.echo))
+
+
+def _tell(outcome: Outcome) -> None:
+    found = outcome.experiment
+    opened = open_batch(found, asked_for(found).labeling) if outcome.waiting else None
+    if opened:
+        click.echo(
+            f"\n{len(opened.batch)} samples of round {opened.round_idx} wait for labels"
+            f" ({opened.progress()}).\n"
+            f"  fill in the column 'label' of   {short(opened.csv)}\n"
+            f"  or the field of                 {short(opened.jsonl)}\n"
+            f"  then                            kedro rounds import FILE{found.flag()}"
+        )
+        return
+    if outcome.report:
+        click.echo(
+            f"\nreport   {short(outcome.report)}\nlineage  make viz\nmore     kedro rounds run --rounds N{found.flag()}"
+            f"   (N = rounds in all; {found.rounds_done()} are done)"
+        )
+
+
+@command_on_experiment("status")
+def status_command(found: Experiment) -> None:
+    """What is done, what is open, and what happens next."""
+    done = found.rounds_done()
+    if done < 0 and found.commit(stage_name(0)) is None:
+        far = "the samples are prepared; go on" if found.is_done(PREPARED) else "nothing is done yet; start"
+        click.echo(f"experiment {found.name!r}: {far} with 'kedro rounds run{found.flag()}'.")
+        return
+    parameters = asked_for(found)
+    click.echo(f"experiment {found.name!r}: {max(done, 0)} rounds done after the start batch")
+    stages = [stage_name(k) for k in range(1, done + 1)]
+    for stage in [*stages, FINAL] if is_closed(found) else stages:
+        metrics = measured(found, stage)
+        if metrics:
+            click.echo(
+                f"  {stage}: {n_training_labels(found, stage):>6,} training labels, "
+                f"accuracy {100 * metrics['accuracy']:.1f} %"
+            )
+    opened = open_batch(found, parameters.labeling)
+    if opened:
+        click.echo(
+            f"next: round {opened.round_idx} waits for labels ({opened.progress()}); "
+            f"fill in {short(opened.csv)}, then 'kedro rounds import FILE{found.flag()}'."
+        )
+    elif reason := stop_reason(found, parameters.rounds, parameters.labeling):
+        click.echo(f"stopped: {reason}")
+    else:
+        click.echo(f"next: round {done + 1} ('kedro rounds run --rounds {done + 1}{found.flag()}' or more)")
+    if done >= max(1, parameters.rounds.rounds) and not is_reported(found):
+        click.echo(f"open: the measurement after the last round and the report ('kedro rounds run{found.flag()}')")
+    if done > 0:
+        expected = outlook(found, parameters)
+        click.echo(f"forecast: {forecast_words(expected)}")
+        for words in rule_words(expected, parameters.rounds):
+            click.echo(f"  {words}")
+    if found.report_path.exists():
+        click.echo(f"report: {short(found.report_path)}")

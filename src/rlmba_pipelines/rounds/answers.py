@@ -1,0 +1,132 @@
+"""Answers of people into the ledger: all rows of a call or none, and none twice; classes that they may name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from rlmba_pipelines.config import Parameters
+from rlmba_pipelines.labeling import AnswerFile, Asked, sort_answers
+from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.ledger import NOT_LABELS, Ledger
+from rlmba_pipelines.rounds.batches import answers_in_force, nothing_asked
+from rlmba_pipelines.rounds.commits import Experiment, read_table
+from rlmba_pipelines.rounds.lock import locked
+from rlmba_pipelines.rounds.unroll import stage_name
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a call of import came to, in rows.
+
+    Attributes:
+        rejected, set_aside: one sentence a row.
+        new_classes: labels that were met for the first time, and are classes from now on.
+    """
+
+    accepted: int
+    corrected: int
+    rejected: tuple[str, ...]
+    set_aside: tuple[str, ...]
+    new_classes: tuple[str, ...]
+
+
+def import_answers(
+    experiment: Experiment,
+    files: Sequence[AnswerFile],
+    parameters: Parameters,
+    *,
+    by: str | None = None,
+    correct: bool = False,
+    adjudicate: bool = False,
+) -> Imported:
+    """Take the answers of ``files`` into the ledger, all of them or none; what is there already changes nothing.
+
+    While nobody has told the classes, the first batch makes them known; later a label that is none of them is set aside
+    until ``add_classes``.
+
+    Raises:
+        UserError: nothing was asked yet.
+    """
+    samples = _asked_samples(experiment)
+    accepted = corrected = 0
+    rejected: list[str] = []
+    aside: list[str] = []
+    named: set[str] = set()
+    with locked(experiment.folder), Ledger(experiment.ledger_path) as ledger, ledger.transaction():
+        told = _told_classes(experiment, parameters, ledger)
+        known = told | _answered_classes(ledger)
+        first_batch = not told and (experiment.rounds_done() < 0 or not known)
+        for file in files:
+            asked = Asked(
+                samples,
+                answers_in_force(ledger.rows()),
+                None if first_batch else known,
+                parameters.labeling.annotators,
+                frozenset(ledger.withdrawn()),
+            )
+            found = sort_answers(file, asked, by=by, correct=correct, adjudicate=adjudicate)
+            accepted += ledger.append(found.ledger_rows(), file.digest)
+            corrections = pd.DataFrame(found.corrected, columns=["sample_id", "annotator", "label"])
+            corrected += ledger.correct(corrections, file.digest)
+            columns = ["sample_id", "label", "annotator", "round", "reason"]
+            ledger.set_aside(pd.DataFrame(found.set_aside, columns=columns), file.digest)
+            ledger.record_import(file.digest, file.name, len(found.accepted), len(found.rejected), len(found.set_aside))
+            named |= {label for _, label, *_ in found.accepted} | {label for *_, label in found.corrected}
+            rejected += found.rejected
+            aside += [reason for *_, reason in found.set_aside]
+    new_classes = sorted(named - known - set(NOT_LABELS))
+    return Imported(accepted, corrected, tuple(rejected), tuple(aside), tuple(new_classes))
+
+
+def known_classes(experiment: Experiment, parameters: Parameters) -> frozenset[str]:
+    """Every class that was told in advance, was made known, or is met in a label that somebody answers for."""
+    with Ledger(experiment.ledger_path) as ledger:
+        return _told_classes(experiment, parameters, ledger) | _answered_classes(ledger)
+
+
+def _told_classes(experiment: Experiment, parameters: Parameters, ledger: Ledger) -> frozenset[str]:
+    """The classes by anything but the answers: parameters, the command for it, and labels of the manifest."""
+    told = {*parameters.rounds.classes, *ledger.classes()}
+    for name in ("given_labels", "validation_labels", "test_labels"):
+        told |= set(read_table(experiment.folder / f"{name}.parquet")["label"])
+    return frozenset(told)
+
+
+def _answered_classes(ledger: Ledger) -> frozenset[str]:
+    return frozenset(ledger.rows()["label"]) - set(NOT_LABELS)
+
+
+def _asked_samples(experiment: Experiment) -> dict[str, tuple[int, str, float]]:
+    """Sample -> (round, purpose, price) of everything that was ever asked; of the latest round that asked for it."""
+    found: dict[str, tuple[int, str, float]] = {}
+    for k in range(experiment.rounds_done() + 2):
+        stage = stage_name(k)
+        if experiment.commit(stage) is None:
+            continue
+        batch = read_table(experiment.path_of(stage, "annotation_batch"))
+        for sample_id, purpose, cost in batch[["sample_id", "purpose", "cost"]].itertuples(index=False):
+            found[sample_id] = (k, purpose, float(cost))
+    if not found:
+        raise nothing_asked(experiment)
+    return found
+
+
+def add_classes(experiment: Experiment, names: Collection[str], parameters: Parameters) -> Imported:
+    """Make classes known, and take the answers that were set aside for want of them.
+
+    Raises:
+        UserError: a name is empty or stands for no label.
+    """
+    for name in names:
+        if not name.strip() or name in NOT_LABELS:
+            raise UserError(f"{name!r} cannot be a class; give the name that stands in the answers.")
+    with locked(experiment.folder):
+        with Ledger(experiment.ledger_path) as ledger:
+            ledger.add_classes(names)
+            waiting = ledger.quarantined()
+        waiting = waiting[waiting["label"].isin(set(names))]
+        waiting = waiting.assign(row=range(1, len(waiting) + 1))[["row", "sample_id", "label", "annotator"]]
+        return import_answers(experiment, [AnswerFile("set aside", "quarantine", waiting)], parameters)
