@@ -125,17 +125,15 @@ def test_a_batch_knows_why_it_was_chosen_and_says_only_what_is_true_of_its_strat
     if "herding" in strategy or strategy in ("coverage", "probcover"):
         assert (batch["coverage_gain"].diff().dropna() <= 1e-6).all()
         assert batch["coverage_gain"].between(0, 1).all()
-    assert chosen.terms is not None
-    assert chosen.terms.sample_ids.tolist() == ids.tolist()
-    for name, column in chosen.terms.columns.items():
-        assert column.tolist() == opened.terms.take(ids)[name].tolist()
-    assert chosen.state.weights_M.sum() == pytest.approx(1)
-    if "weights" in get_strategy(strategy).requires:
-        assert batch[["weight_image", "weight_text"]].sum(axis=1).to_numpy() == pytest.approx(1)
-        both = given.features.take(ids).present_NM.all(axis=1)
-        of_both = batch.loc[both, ["weight_image", "weight_text"]].to_numpy()
-        assert of_both == pytest.approx(np.tile(chosen.state.weights_M, (len(of_both), 1)))
+    for name, column in opened.terms.take(ids).columns.items():
+        assert batch[f"known_{name}"].tolist() == column.tolist()
+    of_both = given.features.take(ids).present_NM.all(axis=1)
+    for prefix in ("known_weight_", *(["weight_"] if "weights" in get_strategy(strategy).requires else [])):
+        weights = batch[[f"{prefix}image", f"{prefix}text"]]
+        assert weights.sum(axis=1).to_numpy() == pytest.approx(1)
+        assert weights[of_both].to_numpy() == pytest.approx(np.tile(chosen.state.weights_M, (of_both.sum(), 1)))
 
+    batch = batch[[name for name in batch.columns if not name.startswith("known_")]]
     shown = batch.assign(image=np.where(given.features.take(ids).present_NM[:, 0], "a.png", None), text="a word")
     for sentence in reasons_in_words(shown, terms_to_frame(opened.terms), ("image", "text")):
         said = (sentence[0].lower() + sentence[1:]).removesuffix(".").split("; ")

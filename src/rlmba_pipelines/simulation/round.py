@@ -66,9 +66,8 @@ class Task:
 class RoundResult:
     """What a round came to: ``labels`` went in, ``labels_next`` and ``state`` start the next round.
 
-    ``validation`` and ``test`` are empty where there is nothing to measure on, ``model`` and ``terms`` are None
-    where no model chose. A row of ``batch`` holds what the strategy looked at, ``terms`` all that was known of the
-    same samples, and ``state`` the modality weights that they were chosen under.
+    ``validation`` and ``test`` are empty where there is nothing to measure on, ``model`` is None where no model chose.
+    A row of ``batch`` holds what the strategy looked at, and all that was known of the sample when it was chosen.
     """
 
     model: FusionState | None
@@ -79,7 +78,6 @@ class RoundResult:
     labels_next: pd.DataFrame
     state: RoundState
     difficulty: Mapping[str, float] = field(default_factory=dict)
-    terms: Terms | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +164,6 @@ def decide_round(opened: Opened, task: Task, answer: Answer, baselines: Sequence
         add_answers(labels, asked, answer),
         steps.next_state(adapted, batch),
         opened.difficulty,
-        opened.terms.take(batch["sample_id"].to_numpy(dtype=str)),
     )
 
 

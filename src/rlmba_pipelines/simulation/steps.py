@@ -42,6 +42,7 @@ from rlmba_pipelines.simulation.tables import (
     labels_for,
     spent,
     spoiled_ids,
+    with_known,
 )
 
 
@@ -167,7 +168,7 @@ def choose_batch(
     balance: BalanceConfig,
     prices: pd.Series | None = None,
 ) -> pd.DataFrame:
-    """The next batch: ``sample_id, rank, round, purpose, utility`` and the reasons of the strategy.
+    """The next batch: ``sample_id, rank, round, purpose, utility``, what the strategy looked at and all that was known.
 
     Args:
         prices: what a label costs, by sample id; None: all cost the same.
@@ -178,7 +179,8 @@ def choose_batch(
     size = affordable(batch_size(rounds.query_size, len(pool_ids)), spent(labels, n_validation), rounds)
     share = _slice_share(n_validation, state, rounds)
     view, left = priced(view, prices, labels, rounds)
-    return _choose(view, rounds.strategy, rounds.strategy_options, size, state, share, rounds.threads, left)
+    batch = _choose(view, rounds.strategy, rounds.strategy_options, size, state, share, rounds.threads, left)
+    return with_known(batch, terms, features, state.weights_M)
 
 
 def _slice_share(n_validation: int, state: RoundState, rounds: RoundsConfig) -> float:

@@ -10,13 +10,24 @@ import numpy as np
 import pandas as pd
 
 from rlmba_pipelines.config import LabelingConfig
-from rlmba_pipelines.learning.types import UNLABELED, Action, Labels, Predictions, RoundState, Selection, Terms
+from rlmba_pipelines.learning.evidence import share_of_present
+from rlmba_pipelines.learning.types import (
+    UNLABELED,
+    Action,
+    Features,
+    Labels,
+    Predictions,
+    RoundState,
+    Selection,
+    Terms,
+)
 from rlmba_pipelines.ledger import NOT_LABELS, WITHDRAWN
 
 TRAINING, VALIDATION = "training", "validation"
 GIVEN = "manifest"  # the annotator of labels that were there before the run and cost nothing
 NOBODY = "nobody"  # the annotator of a sample that was withdrawn before anybody was asked
 OTHER = "(another class)"
+KNOWN = "known_"  # starts columns of a selection that hold what was known of a sample when it was chosen
 MEDIA = ("image", "text", "audio", "video")
 
 Answer = Callable[[pd.DataFrame], pd.DataFrame]
@@ -137,6 +148,18 @@ def batch_of(selection: Selection, purpose: str, round_idx: int) -> pd.DataFrame
     return frame.astype({"sample_id": "object", "rank": "int64", "round": "int64"})
 
 
+def with_known(batch: pd.DataFrame, terms: Terms, features: Features, weights_M: np.ndarray) -> pd.DataFrame:
+    """A batch with all that was known of its samples when they were chosen, whether the strategy looked at it or not:
+    ``known_<term>``, and ``known_weight_<modality>`` among the modalities that a sample has."""
+    ids = batch["sample_id"].to_numpy(dtype=str)
+    weight_QM = share_of_present(features.take(ids).present_NM, weights_M)
+    known = {
+        **terms.take(ids).columns,
+        **{f"weight_{name}": weight_QM[:, column] for column, name in enumerate(features.modalities)},
+    }
+    return batch.assign(**{f"{KNOWN}{name}": column for name, column in known.items()})
+
+
 def empty_batch(round_idx: int) -> pd.DataFrame:
     """The batch of a round that buys nothing."""
     return batch_of(Selection(np.array([], dtype=str), np.array([])), TRAINING, round_idx)
@@ -147,7 +170,8 @@ def annotation_batch(
 ) -> pd.DataFrame:
     """What an annotator needs: the sample, its price, where its media are, and the model's guess."""
     media = [name for name in MEDIA if name in samples]
-    batch = selection.merge(samples[["sample_id", "cost", *media]], on="sample_id", how="left", validate="one_to_one")
+    looked_at = selection[[name for name in selection.columns if not str(name).startswith(KNOWN)]]
+    batch = looked_at.merge(samples[["sample_id", "cost", *media]], on="sample_id", how="left", validate="one_to_one")
     if predictions is not None and len(batch):
         asked = predictions.take(batch["sample_id"].to_numpy(dtype=str)).probabilities_NC
         batch["guess"] = [classes[c] for c in asked.argmax(axis=1)]
