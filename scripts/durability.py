@@ -64,20 +64,27 @@ WRONG = (
 )
 
 
+def bare_project(folder: Path, parameters: str) -> Path:
+    """A project with the configuration of this one and some parameters of its own."""
+    shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "src").mkdir()
+    (folder / "conf" / "local").mkdir()
+    (folder / "conf" / "local" / "parameters.yml").write_text(parameters)
+    return folder
+
+
 def build_project(folder: Path, n_rounds: int, n_samples: int = 80) -> Path:
-    """A project with the configuration of this one, and a manifest of four classes that both modalities tell."""
+    """A small project, and a manifest of four classes that both modalities tell."""
     rng = np.random.default_rng(0)
-    project, media = folder / "project", folder / "media"
+    media = folder / "media"
     media.mkdir(parents=True)
-    shutil.copytree(ROOT / "conf", project / "conf", ignore=shutil.ignore_patterns("local"))
-    shutil.copy(ROOT / "pyproject.toml", project)
-    (project / "src").mkdir()
-    (project / "conf" / "local").mkdir()
-    (project / "conf" / "local" / "parameters.yml").write_text(
+    project = bare_project(
+        folder / "project",
         "encoders: {image: tiny, text: tiny, workers: 1}\n"
         "ingest: {workers: 1}\n"
         "fusion: {epochs: 1, min_steps: 10}\n"
-        f"rounds: {{rounds: {n_rounds}, start_size: 12, query_size: 8, reference: null}}\n"
+        f"rounds: {{rounds: {n_rounds}, start_size: 12, query_size: 8, reference: null}}\n",
     )
     colors, words = ((220, 30, 30), (30, 200, 40), (40, 60, 220), (128, 128, 128)), ("fire", "leaf", "sky", "stone")
     rows = []

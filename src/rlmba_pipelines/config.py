@@ -165,6 +165,7 @@ class RoundsConfig(_Block):
     start_size: int | None = Field(None, ge=2)  # labels bought before the first model; empty: as query_size
     start_strategy: Literal["coverage", "random"] = "coverage"  # how the start batch is drawn; shared by the reference
     query_size: int | None = Field(None, ge=1)  # labels bought each round; empty: 5 % of the pool, 10 to 200
+    candidates: int | None = Field(50_000, ge=1)  # of a larger pool so many are looked at a round, drawn anew
     budget: int | None = Field(None, ge=1)  # labels over the whole run, validation included
     max_cost: float | None = Field(None, gt=0)  # money over the whole run, in the unit of the samples' cost
     gain_per_cost: bool = True  # utility counts per unit of price where prices differ

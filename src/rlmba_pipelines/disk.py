@@ -1,19 +1,26 @@
-"""Files that are whole or absent: temporary file, fsync, rename. And trouble with the disk, told to the user."""
+"""Files that are whole or absent: temporary file, fsync, rename. And trouble with the disk, told.
+
+Also arrays that are too large for memory.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sqlite3
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
+
 from rlmba_pipelines.learning.types import UserError
 
 TEMPORARY_PREFIX = ".writing-"
+SCRATCH_BYTES = 16_000_000
 STALE_SECONDS = 3600  # where several processes may write, a temporary is nobody's after this time
 
 
@@ -82,6 +89,18 @@ def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
                 _sync(target.parent)
     finally:
         remove(temporary)
+
+
+def scratch(shape: tuple[int, ...], folder: Path | None = None) -> np.ndarray:
+    """float32 zeros; a large array lies in a file that nobody sees and that goes with it, not in memory.
+
+    Args:
+        folder: where the file is to lie; None: where the system keeps temporaries (``TMPDIR``).
+    """
+    if np.prod(shape, dtype=np.int64) * 4 < SCRATCH_BYTES:
+        return np.zeros(shape, dtype=np.float32)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.asarray(np.memmap(file, np.float32, "w+", shape=shape))
 
 
 def remove(path: Path) -> None:

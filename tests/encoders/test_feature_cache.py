@@ -22,9 +22,9 @@ def test_rows_are_found_by_their_digest_in_any_order_by_another_process_too(tmp_
     FeatureCache(tmp_path).put(digests(5), rows)
     FeatureCache(tmp_path).put(digests(2, start=5), rows[:2] + 1)
     asked = [digests(7)[i] for i in (6, 0, 3)] + ["f" * 64, digests(1)[0]]
-    found, missing = FeatureCache(tmp_path).get(asked)
-    assert_array_equal(missing, [False, False, False, True, False])
-    assert_array_equal(found, np.stack([rows[1] + 1, rows[0], rows[3], np.zeros(3), rows[0]]))
+    cache = FeatureCache(tmp_path)
+    assert_array_equal(cache.lacks(asked), [False, False, False, True, False])
+    assert_array_equal(cache.get(asked), np.stack([rows[1] + 1, rows[0], rows[3], np.zeros(3), rows[0]]))
 
 
 def test_putting_the_same_again_changes_nothing_on_disk(tmp_path):
@@ -36,9 +36,9 @@ def test_putting_the_same_again_changes_nothing_on_disk(tmp_path):
 
 
 def test_an_empty_cache_knows_nothing(tmp_path):
-    rows, missing = FeatureCache(tmp_path / "none").get(digests(3))
-    assert rows.shape == (3, 0)
-    assert missing.all()
+    cache = FeatureCache(tmp_path / "none")
+    assert cache.get(digests(3)).shape == (3, 0)
+    assert cache.lacks(digests(3)).all()
 
 
 def test_rows_that_are_not_finite_or_of_another_width_are_refused(tmp_path):
@@ -55,15 +55,15 @@ def test_a_torn_shard_counts_as_never_written_and_can_be_written_again(tmp_path)
     shard = next(tmp_path.glob("*.rows.npy"))
     shard.write_bytes(shard.read_bytes()[:-5])
     cache = FeatureCache(tmp_path)
-    assert cache.get(digests(4))[1].all()
+    assert cache.lacks(digests(4)).all()
     cache.put(digests(4), np.ones((4, 2), dtype=np.float32))
-    assert not FeatureCache(tmp_path).get(digests(4))[1].any()
+    assert not FeatureCache(tmp_path).lacks(digests(4)).any()
 
 
 def test_rows_without_their_keys_were_never_finished(tmp_path):
     FeatureCache(tmp_path).put(digests(4), np.ones((4, 2), dtype=np.float32))
     next(tmp_path.glob("*.keys.npy")).unlink()
-    assert FeatureCache(tmp_path).get(digests(4))[1].all()
+    assert FeatureCache(tmp_path).lacks(digests(4)).all()
 
 
 def test_old_leftovers_of_a_killed_run_are_swept_and_young_ones_left(tmp_path):
@@ -91,8 +91,9 @@ def test_a_killed_writer_keeps_every_shard_that_it_reported(tmp_path):
         last = int(writer.stdout.readline())
     writer.kill()
     writer.wait()
-    rows, missing = FeatureCache(tmp_path).get(digests(last + 1))
-    assert not missing.any()
+    cache = FeatureCache(tmp_path)
+    assert not cache.lacks(digests(last + 1)).any()
+    rows = cache.get(digests(last + 1))
     assert_array_equal(rows[:, 0], np.arange(last + 1))
     assert_array_equal(rows[:, -1], np.arange(last + 1))
 
@@ -104,9 +105,11 @@ def test_six_thousand_rows_are_looked_up_in_well_under_a_second(tmp_path):
         cache.put(digests(512, start), rows)
     asked = digests(6000)
     began = time.perf_counter()
-    _, missing = FeatureCache(tmp_path).get(asked)
+    cache = FeatureCache(tmp_path)
+    rows, missing = cache.get(asked), cache.lacks(asked)
     assert time.perf_counter() - began < 0.5
     assert not missing.any()
+    assert (rows == 1).all()
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from threadpoolctl import threadpool_limits
 
+from rlmba_pipelines import disk
 from rlmba_pipelines.learning.types import Features, UserError
+from rlmba_pipelines.models import reduce
 from rlmba_pipelines.models.reduce import reduce_features
 
 
@@ -98,3 +100,20 @@ def test_the_number_of_threads_does_not_change_a_bit():
         with threadpool_limits(limits=threads):
             blocks.append(reduce_features(features, 64, ids[:2000]).blocks["image"])
     assert_array_equal(*blocks)
+
+
+def test_a_pool_larger_than_memory_is_reduced_on_disk_by_components_of_evenly_spaced_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features = make_features(500)
+    whole = reduce_features(features, 5, features.sample_ids)
+    monkeypatch.setattr(disk, "SCRATCH_BYTES", 0)
+    monkeypatch.setattr(reduce, "BLOCK_ROWS", 7)
+    on_disk = reduce_features(features, 5, features.sample_ids)
+    for name, block in whole.blocks.items():
+        assert_allclose(on_disk.blocks[name], block, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(reduce, "FIT_ROWS", 100)
+    some = reduce_features(features, 5, features.sample_ids)
+    spaced = np.linspace(0, 499, 100).astype(int)
+    image = reduce_features(features, 5, features.sample_ids[spaced]).blocks["image"]
+    assert_array_equal(some.blocks["image"], image)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlmba_pipelines.disk import STALE_SECONDS, replacing, sweep
+from rlmba_pipelines.disk import STALE_SECONDS, replacing, scratch, sweep
 
 
 class FeatureCache:
@@ -31,25 +31,19 @@ class FeatureCache:
     def __len__(self) -> int:
         return len(self._place)
 
-    def get(self, sha256s: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Look rows up.
+    def lacks(self, sha256s: Sequence[str]) -> np.ndarray:
+        """bool[n]: which of n hexadecimal digests have no row here."""
+        return np.array([bytes.fromhex(s) not in self._place for s in sha256s], dtype=bool)
 
-        Args:
-            sha256s: n hexadecimal digests.
-
-        Returns:
-            float32[n, D], zeros where missing (D is 0 in an empty cache), and bool[n], true where missing.
-        """
-        places = [self._place.get(bytes.fromhex(s)) for s in sha256s]
-        missing = np.array([place is None for place in places], dtype=bool)
-        dim = self._shards[0].shape[1] if self._shards else 0
-        rows = np.zeros((len(sha256s), dim), dtype=np.float32)
-        found = np.flatnonzero(~missing)
-        where = np.array([places[i] for i in found], dtype=np.int64).reshape(-1, 2)
-        for shard in np.unique(where[:, 0]):
-            here = where[:, 0] == shard
-            rows[found[here]] = self._shards[shard][where[here, 1]]
-        return rows, missing
+    def get(self, sha256s: Sequence[str]) -> np.ndarray:
+        """float32[n, D], the rows of n hexadecimal digests; zeros where there is none (D is 0 in an empty cache)."""
+        nowhere = (-1, 0)
+        where = np.array([self._place.get(bytes.fromhex(s), nowhere) for s in sha256s], dtype=np.int64).reshape(-1, 2)
+        rows = scratch((len(sha256s), self._shards[0].shape[1] if self._shards else 0), self.folder)
+        for shard, block in enumerate(self._shards):
+            here = np.flatnonzero(where[:, 0] == shard)
+            rows[here] = block[where[here, 1]]
+        return rows
 
     def put(self, sha256s: Sequence[str], rows: np.ndarray) -> None:
         """Write one shard; putting the same keys again changes nothing.

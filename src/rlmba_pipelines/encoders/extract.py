@@ -99,14 +99,13 @@ def extract_features(
 
     blocks, present = {}, []
     for modality in modalities:
-        rows_of_media = manifest[f"{modality}_sha256"].where(manifest[modality] != "", "")
-        has_N = (rows_of_media != "").to_numpy()
-        rows, lost = caches[modality].get(list(rows_of_media[has_N]))
+        digests = manifest[f"{modality}_sha256"].where(manifest[modality] != "", "")
+        has_N = (digests != "").to_numpy()
+        lost = caches[modality].lacks(list(digests[has_N]))
         if lost.any():
             raise RuntimeError(f"{int(lost.sum())} rows of {modality} features vanished from {caches[modality].folder}")
-        block = np.zeros((len(manifest), rows.shape[1] or 1), dtype=np.float32)
-        block[has_N] = rows
-        blocks[modality] = block
+        block = caches[modality].get(list(digests))
+        blocks[modality] = block if block.shape[1] else np.zeros((len(manifest), 1), dtype=np.float32)
         present.append(has_N)
     return Features(
         sample_ids=manifest["sample_id"].to_numpy(dtype=str),
@@ -138,7 +137,7 @@ def _missing(manifest: pd.DataFrame, modality: str, cache: FeatureCache) -> list
     for cell, digest in zip(cells, digests, strict=True):
         if cell:
             first.setdefault(digest, cell)
-    unknown = cache.get(list(first))[1]
+    unknown = cache.lacks(list(first))
     return [Medium(digest, cell) for (digest, cell), new in zip(first.items(), unknown, strict=True) if new]
 
 

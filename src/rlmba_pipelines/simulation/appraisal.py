@@ -51,6 +51,7 @@ def appraise(
 
     Args:
         features: of the pool and of the samples of ``validation``.
+        pool_ids: what the round looks at, see ``tables.looked_at_ids``.
         labels: everything bought; difficulty is learned from it, by refits without a fold at a time.
         validation: ``sample_id, label`` of the validation split; looked at by the source ``temperature`` alone, which
             takes the slice that was bought for validation where there is no split.

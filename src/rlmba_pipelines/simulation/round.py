@@ -26,6 +26,7 @@ from rlmba_pipelines.simulation.tables import (
     empty_batch,
     empty_labels,
     known_classes,
+    looked_at_ids,
     pool_ids,
     pool_prices,
     spent,
@@ -113,7 +114,7 @@ def open_round(state: RoundState, task: Task, labels: pd.DataFrame) -> Opened:
     seen = appraise(
         model,
         features,
-        task.pool_ids,
+        looked_at_ids(task.pool_ids, labels, p.rounds.candidates, state.rng("candidates")),
         labels,
         task.validation,
         state,

@@ -40,6 +40,7 @@ from rlmba_pipelines.simulation.tables import (
     empty_batch,
     known_classes,
     labels_for,
+    looked_at_ids,
     spent,
     spoiled_ids,
     with_known,
@@ -145,7 +146,8 @@ def choose_start(
     Args:
         prices: what a label costs, by sample id; None: all cost the same.
     """
-    view = view_of(features, pool_ids, given, known_classes(classes, given), state)
+    seen_ids = looked_at_ids(pool_ids, given, rounds.candidates, state.rng("candidates"))
+    view = view_of(features, seen_ids, given, known_classes(classes, given), state)
     whole = batch_size(rounds.start_size or rounds.query_size, len(pool_ids))
     share = _slice_share(n_validation, state, rounds)
     if len(given) >= whole:  # enough to train on is there; what is missing is a fair sample to measure on
@@ -171,11 +173,13 @@ def choose_batch(
     """The next batch: ``sample_id, rank, round, purpose, utility``, what the strategy looked at and all that was known.
 
     Args:
+        predictions, terms: of what this round looks at, see ``tables.looked_at_ids``; that is what can be chosen.
         prices: what a label costs, by sample id; None: all cost the same.
     """
     action = replace(state.action, weigh_utility=balance.enter_utility, weigh_kernel=balance.enter_kernel)
     state = replace(state, action=action)
-    view = view_of(features, pool_ids, labels, known_classes(classes, labels), state, predictions, terms)
+    classes = known_classes(classes, labels)
+    view = view_of(features, predictions.sample_ids, labels, classes, state, predictions, terms)
     size = affordable(batch_size(rounds.query_size, len(pool_ids)), spent(labels, n_validation), rounds)
     share = _slice_share(n_validation, state, rounds)
     view, left = priced(view, prices, labels, rounds)

@@ -38,6 +38,25 @@ def pool_ids(samples: pd.DataFrame) -> np.ndarray:
     return np.sort(samples.loc[samples["split"] == "pool", "sample_id"].to_numpy(dtype=str))
 
 
+def looked_at_ids(
+    pool_ids: np.ndarray, labels: pd.DataFrame, candidates: int | None, rng: np.random.Generator
+) -> np.ndarray:
+    """What of the pool a round looks at, sorted: all that was bought, and of the rest at most ``candidates``, drawn.
+
+    It bounds the memory of a round, whatever the size of the pool.
+
+    >>> bought = pd.DataFrame({"sample_id": ["b"]})
+    >>> looked_at_ids(np.array(["a", "b", "c"]), bought, 1, np.random.default_rng(0)).tolist()
+    ['b', 'c']
+    """
+    bought_N = np.isin(pool_ids, labels["sample_id"].to_numpy(dtype=str))
+    rest = np.flatnonzero(~bought_N)
+    if candidates is None or len(rest) <= candidates:
+        return np.sort(pool_ids)
+    drawn = rng.choice(rest, candidates, replace=False, shuffle=False)
+    return np.sort(pool_ids[np.union1d(np.flatnonzero(bought_N), drawn)])
+
+
 def pool_prices(samples: pd.DataFrame, answers: int = 1) -> pd.Series:
     """float64, what a label costs with ``answers`` people asked, by id of the samples that may be bought, sorted."""
     pool = samples[samples["split"] == "pool"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlmba_pipelines.config import BalanceConfig, DifficultyConfig, EvidenceConfig, FusionConfig
+from rlmba_pipelines.config import BalanceConfig, DifficultyConfig, EvidenceConfig, FusionConfig, RoundsConfig
 from rlmba_pipelines.learning.types import Evidence, Features, Predictions
 from rlmba_pipelines.models.state import FusionState, PackedModel
 from rlmba_pipelines.simulation import tables
@@ -24,15 +24,17 @@ def score_evidence(
     evidence: EvidenceConfig,
     difficulty: DifficultyConfig,
     balance: BalanceConfig,
+    rounds: RoundsConfig,
 ) -> tuple[Predictions, Evidence, pd.DataFrame, dict[str, float]]:
-    """Predictions, evidence and terms of every sample of the pool; how good a learned difficulty is."""
+    """Predictions, evidence and terms of what the round looks at of the pool; how good a learned difficulty is."""
+    state = tables.state_from_dict(round_state)
     seen = appraise(
         FusionState.unpack(model),
         features,
-        tables.pool_ids(samples),
+        tables.looked_at_ids(tables.pool_ids(samples), labels, rounds.candidates, state.rng("candidates")),
         labels,
         validation_labels,
-        tables.state_from_dict(round_state),
+        state,
         fusion,
         evidence,
         difficulty,

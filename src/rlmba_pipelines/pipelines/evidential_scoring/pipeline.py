@@ -21,6 +21,7 @@ def create_pipeline() -> Pipeline:
                     "params:evidence",
                     "params:difficulty",
                     "params:balance",
+                    "params:rounds",
                 ],
                 ["predictions", "evidence", "terms", "difficulty_quality"],
                 name="score_evidence",
