@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS ?= 1
 export KEDRO_LOGGING_CONFIG ?= conf/logging.yml
 
-.PHONY: help run test test-gpu test-statistical viz viz-site data bench bench-selection ablations durability science docs clean distclean install lint types imports
+.PHONY: help run test test-gpu test-statistical viz viz-site data bench bench-full bench-overhead bench-selection ablations durability science docs clean distclean install lint types imports
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -44,8 +44,14 @@ viz: install  ## the lineage of all rounds in the browser (kedro-viz, http://127
 viz-site: install  ## the same as a static site in build/
 	@$(BIN)/kedro viz build --include-previews
 
-bench: install  ## default strategy against random and the overhead of Kedro; figures into docs/benchmarks.md
+bench: install  ## strategies against each other on real data, twenty seeds; docs/benchmarks.md (resumes)
 	@$(BIN)/python scripts/bench.py
+
+bench-full: install  ## every strategy, set and control of conf/benchmark/protocol.yml (many hours, resumes)
+	@$(BIN)/python scripts/bench.py --plan full
+
+bench-overhead: install  ## what Kedro and durability cost; docs/benchmarks_overhead.md
+	@$(BIN)/python scripts/bench_overhead.py
 
 bench-selection: install  ## every strategy beside other libraries, time and memory; docs/benchmarks_selection.md (hours, resumes)
 	@test -x .venv-peers/bin/python || { $(PYTHON) -m venv .venv-peers && echo '*' > .venv-peers/.gitignore; }

@@ -194,6 +194,14 @@ class ReportConfig(_Block):
     title: str = "Which samples were worth labeling"
 
 
+class BenchmarkConfig(_Block):
+    """How much of ``conf/benchmark/protocol.yml`` is run."""
+
+    plan: Literal["smoke", "standard", "full"] = "standard"
+    sets: tuple[str, ...] = ()  # names in the protocol; empty: all of the plan
+    workers: int = Field(2, ge=1)  # runs side by side, one thread each
+
+
 class Parameters(_Block):
     """The whole of ``parameters_*.yml``, and the two names that scope a run."""
 
@@ -209,6 +217,7 @@ class Parameters(_Block):
     policy: PolicyConfig = PolicyConfig()
     labeling: LabelingConfig = LabelingConfig()
     report: ReportConfig = ReportConfig()
+    benchmark: BenchmarkConfig = BenchmarkConfig()
 
 
 # block -> <name> of conf/base/parameters_<name>.yml
@@ -223,4 +232,5 @@ BLOCK_FILES = {
     "policy": "policy_selection",
     "labeling": "labeling",
     "report": "report",
+    "benchmark": "benchmark",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
+from rlmba_pipelines.benchmark import pipeline as benchmark
 from rlmba_pipelines.pipelines import feature_extraction, ingest
 from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.unroll import (
@@ -27,5 +28,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         **{stage_name(k): build_round(k) for k in range(rounds + 1)},
         "final": build_final(rounds),
         "report": build_report(rounds),
+        "benchmark": benchmark.create_pipeline(),
         "__default__": unroll(rounds),
     }

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlmba_pipelines.config import MAIN
+from rlmba_pipelines.config import MAIN, Parameters
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger.snapshot import LedgerState
@@ -189,9 +189,10 @@ class Experiment:
         """
         if not self.parameters_path.exists():
             return
-        before = _flat(read_object(self.parameters_path))
-        now = _flat(parameters)
-        changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        started, now = _flat(read_object(self.parameters_path)), _flat(parameters)
+        # a parameter that is younger than the experiment counts as its default
+        before = {**_flat(Parameters().model_dump(mode="json")), **started}
+        changed = [key for key in sorted(started.keys() | now.keys()) if before.get(key) != now.get(key)]
         if changed:
             key = changed[0]
             raise UserError(

@@ -24,6 +24,7 @@ FREE_PARAMETERS: dict[str, set[str] | None] = {
     "encoders": {"workers", "device"},
     "fusion": {"device"},
     "report": None,
+    "benchmark": None,
 }
 
 

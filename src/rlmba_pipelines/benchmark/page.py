@@ -1,0 +1,130 @@
+"""docs/benchmarks.md: what the comparison says, with the exact command and what it ran on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from rlmba_pipelines.benchmark.protocol import ALL_LABELS, MAIN, Protocol
+from rlmba_pipelines.benchmark.tables import TARGETS, mean_over_sets
+
+
+def page(
+    protocol: Protocol,
+    runs: pd.DataFrame,
+    values: pd.DataFrame,
+    against_reference: pd.DataFrame,
+    against_candidate: pd.DataFrame,
+    needed: pd.DataFrame,
+    facts: Mapping[str, Any],
+) -> str:
+    """The page as Markdown."""
+    first, last = protocol.seeds.reported
+    done = sorted(set(values["seed"]))
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Made by `{facts['command']}`; the same figures for machines are in [benchmarks.json](benchmarks.json), "
+        "every measured round in `data/08_reporting/benchmark/runs.csv`. The protocol, "
+        "[conf/benchmark/protocol.yml](../conf/benchmark/protocol.yml), was written before anything was tuned on "
+        "these sets.",
+        "",
+        f"{facts['cores']} cores, one thread a run; torch {facts['torch']}. Reported seeds {first}–{last}; here "
+        f"{len(done)} of them. One learner, one start batch a seed, for all strategies. *Area* is that under the "
+        "learning curve on the test split, in points of accuracy: the mean accuracy of a run. Differences are paired "
+        "over seeds with the 95 % interval and p of the paired t-test; *Holm* is adjusted for all strategies of a set.",
+        "",
+        *_verdict(protocol, values),
+        "![Learning curves of every strategy on each set; the numbers are in the tables below](benchmarks_curves.svg)",
+        "",
+        "![Difference in area to random with 95 % intervals](benchmarks_forest.svg)",
+        "",
+    ]
+    whole = runs[runs["strategy"] == ALL_LABELS].groupby("set")["accuracy"].mean()
+    for set_name in dict.fromkeys(against_reference["set"]):
+        size = protocol.sets[set_name]
+        budget = f"start {size.start_size}, {size.rounds} rounds of {size.query_size}"
+        told = f"; accuracy with all labels {100 * whole[set_name]:.1f} %" if set_name in whole else ""
+        table = _set_table(protocol, set_name, against_reference, needed)
+        lines += [f"## {set_name}", "", f"{budget}{told}.", "", *table]
+    lines += [
+        "## Who beats whom",
+        "",
+        "![Penalty matrix](benchmarks_penalties.svg)",
+        "",
+        "![Mean ranks with the critical difference](benchmarks_ranks.svg)",
+        "",
+        f"Friedman's p {facts['friedman']:.1e}; ranks over sets and seeds, critical difference {facts['critical']:.2f} "
+        "(Nemenyi, 5 %).",
+        "",
+        "## Accuracy and balance",
+        "",
+        "![Area against the imbalance of the modalities](benchmarks_pareto.svg)",
+        "",
+    ]
+    controls = against_reference[against_reference["condition"] != MAIN]
+    if len(controls):
+        lines += ["## Controls", "", *_controls(controls)]
+    return "\n".join(lines)
+
+
+def _verdict(protocol: Protocol, values: pd.DataFrame) -> list[str]:
+    """The candidate against the best single baseline, in sentences."""
+    main = values[values["condition"] == MAIN]
+    means = main.groupby(["strategy", "set"])["area"].mean().unstack().dropna()
+    if protocol.candidate not in means.index or main["seed"].nunique() < 2:
+        return []
+    rivals = means.drop(index=protocol.candidate).mean(axis=1).sort_values(ascending=False)
+    best = str(rivals.index[0])
+    lines = []
+    for rival in dict.fromkeys((best, protocol.reference)):
+        mean, low, high, p = mean_over_sets(values, protocol.candidate, rival)
+        lines.append(
+            f"**{protocol.candidate} minus {rival}**, mean over {means.shape[1]} sets: {mean:+.2f} points "
+            f"[{low:+.2f}, {high:+.2f}], p = {_p(p)}."
+        )
+    ahead = means.idxmax()
+    first = ", ".join(f"{name}: {ahead[name]}" for name in means.columns)
+    return [" ".join(lines) + f" Largest mean area on each set: {first}.", ""]
+
+
+def _set_table(protocol: Protocol, set_name: str, table: pd.DataFrame, needed: pd.DataFrame) -> list[str]:
+    rows = table[(table["set"] == set_name) & (table["condition"] == MAIN)].sort_values("area", ascending=False)
+    of_set = needed[needed["set"] == set_name]
+    targets = "".join(f" labels to {100 * t:.0f} % |" for t in TARGETS)
+    lines = [f"| strategy | seeds | area | minus {protocol.reference} [95 %] | p | Holm | Wilcoxon |{targets}"]
+    lines.append("|---|---|---|---|---|---|---|" + "---|" * len(TARGETS))
+    for _, row in rows.iterrows():
+        gap = ["", "", "", ""]
+        if pd.notna(row.get("difference")):
+            interval = f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+            gap = [interval, _p(row["p"]), _p(row["p_holm"]), _p(row["p_wilcoxon"])]
+        reach = [_needed(of_set, row["strategy"], target) for target in TARGETS]
+        name = f"**{row['strategy']}**" if row["strategy"] == protocol.candidate else row["strategy"]
+        lines.append(f"| {' | '.join([name, str(row['seeds']), f'{row.area:.2f}', *gap, *reach])} |")
+    return [*lines, ""]
+
+
+def _needed(of_set: pd.DataFrame, strategy: str, target: float) -> str:
+    found = of_set[(of_set["strategy"] == strategy) & (of_set["target"] == target) & of_set["labels"].notna()]
+    if found.empty:
+        return "not reached"
+    labels, share = found[["labels", "share"]].to_numpy()[0]
+    return f"{labels:.0f}" + ("" if pd.isna(share) else f" ({100 * share:.0f} %)")
+
+
+def _controls(table: pd.DataFrame) -> list[str]:
+    lines = ["| condition | set | strategy | area | minus random [95 %] | p (Holm) |", "|---|---|---|---|---|---|"]
+    for _, row in table.sort_values(["condition", "set", "area"], ascending=[True, True, False]).iterrows():
+        gap = ["", ""]
+        if pd.notna(row.get("difference")):
+            gap = [f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]", _p(row["p_holm"])]
+        cells = [row["condition"].replace("_", " "), row["set"], row["strategy"], f"{row['area']:.2f}", *gap]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _p(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"

@@ -1,0 +1,105 @@
+"""The pipeline ``benchmark``: runs, tables, figures, page. ``make bench`` prepares the sets and calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+from matplotlib.figure import Figure
+
+from rlmba_pipelines.benchmark import figures, tables
+from rlmba_pipelines.benchmark.page import page
+from rlmba_pipelines.benchmark.protocol import Protocol
+from rlmba_pipelines.benchmark.runs import experiment_name, run_all
+from rlmba_pipelines.config import BenchmarkConfig
+from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object
+from rlmba_pipelines.rounds.current import current
+
+
+def run_benchmark(protocol: dict[str, Any], folder: Path, benchmark: BenchmarkConfig) -> pd.DataFrame:
+    """Every run of the plan on the sets that are prepared; one row a measured round.
+
+    Raises:
+        UserError: no set is prepared, or one that was asked for is not.
+    """
+    asked = Protocol(**protocol)
+    project = current.project_path
+    wanted = benchmark.sets or tuple(asked.sets if benchmark.plan == "full" else asked.standard_sets)
+    ready = {name: Experiment.of(project, experiment_name(name)) for name in wanted if name in asked.sets}
+    for name in wanted:
+        if name not in ready or not ready[name].is_done(PREPARED):
+            raise UserError(
+                f"The set {name!r} of conf/benchmark/protocol.yml is not prepared; 'make bench' does that for every "
+                "set whose manifest is there, or give --params benchmark.sets=[NAME,…]."
+            )
+    modalities = {name: tuple(read_object(e.folder / "setup.json")["modalities"]) for name, e in ready.items()}
+    return run_all(project, asked, asked.cells(benchmark.plan, wanted, modalities), folder, benchmark.workers)
+
+
+def compare(
+    protocol: dict[str, Any], runs: pd.DataFrame, benchmark: BenchmarkConfig
+) -> tuple[dict[str, Any], str, Figure, Figure, Figure, Figure, Figure]:
+    """Figures for machines, the page, and the pictures."""
+    asked = Protocol(**protocol)
+    values = tables.areas(runs)
+    against_reference = tables.comparison(values, asked.reference)
+    against_candidate = tables.comparison(values, asked.candidate)
+    needed = tables.labels_needed(runs, asked.reference)
+    shown = [s for s in dict.fromkeys(against_reference["strategy"]) if not s.startswith("unimodal:")]
+    matrix = tables.penalty_matrix(runs, shown)
+    mean_rank, critical, friedman = tables.ranks(values)
+    facts = {
+        "command": "make bench" + ("" if benchmark.plan == "standard" else f"-{benchmark.plan}"),
+        "cores": os.cpu_count(),
+        "critical": critical,
+        "friedman": friedman,
+        **{name: version(name) for name in ("torch", "numpy", "rlmba_pipelines")},
+    }
+    found = {
+        "about": facts,
+        "against_reference": _records(against_reference),
+        "against_candidate": _records(against_candidate),
+        "labels_needed": _records(needed),
+        "penalties": matrix.to_dict(),
+        "mean_rank": mean_rank.to_dict(),
+    }
+    return (
+        found,
+        page(asked, runs, values, against_reference, against_candidate, needed, facts),
+        figures.learning_curves(runs, shown, asked.candidate, asked.reference),
+        figures.forest(against_reference, asked.candidate),
+        figures.penalties(matrix),
+        figures.critical_difference(mean_rank, critical, asked.candidate),
+        figures.pareto(runs, asked.candidate, asked.reference),
+    )
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
+    return records
+
+
+def create_pipeline() -> Pipeline:
+    pictures = [f"benchmark_{name}" for name in ("curves", "forest", "penalties", "ranks", "pareto")]
+    return Pipeline(
+        [
+            node(
+                run_benchmark,
+                ["benchmark_protocol", "benchmark_folder", "params:benchmark"],
+                "benchmark_runs",
+                name="run_benchmark",
+            ),
+            node(
+                compare,
+                ["benchmark_protocol", "benchmark_runs", "params:benchmark"],
+                ["benchmark_figures", "benchmark_page", *pictures],
+                name="compare_strategies",
+            ),
+        ]
+    )

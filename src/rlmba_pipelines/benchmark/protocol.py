@@ -1,0 +1,124 @@
+"""``conf/benchmark/protocol.yml``: what is compared on what, fixed before anything was tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rlmba_pipelines.config import Share
+from rlmba_pipelines.rounds.parameters import merged
+
+MAIN, ALL_LABELS = "main", "all_labels"
+Plan = Literal["smoke", "standard", "full"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Seeds(_Frozen):
+    """First and last of the seeds that tuning may look at, and of those that are reported."""
+
+    tuning: tuple[int, int]
+    reported: tuple[int, int]
+
+
+class BenchmarkSet(_Frozen):
+    """A data set and its budget.
+
+    Attributes:
+        manifest: path under the project.
+        family: sets of one family share concepts; what is trained on one is never reported on another.
+    """
+
+    manifest: str
+    family: str
+    start_size: int = Field(ge=2)
+    query_size: int = Field(ge=1)
+    rounds: int = Field(ge=1)
+
+
+class Damage(_Frozen):
+    """What a control does to the data of a run, drawn by its seed.
+
+    Attributes:
+        shuffled: labels of the pool in another order; nothing can be learned, so nobody may win.
+        long_tail: the most frequent class of the pool over the rarest; 1 leaves the pool as it is.
+        missing: share of samples that lose the modality which is best alone, where they have another one.
+        label_noise: share of the pool whose label, when bought, is another class.
+    """
+
+    shuffled: bool = False
+    long_tail: float = Field(1.0, ge=1)
+    missing: Share = 0.0
+    label_noise: Share = 0.0
+
+
+class Control(_Frozen):
+    """A condition that differs from the main comparison."""
+
+    data: Damage = Damage()
+    rounds: dict[str, Any] = {}
+    fusion: dict[str, Any] = {}
+
+
+class Protocol(_Frozen):
+    """The whole file."""
+
+    seeds: Seeds
+    sets: dict[str, BenchmarkSet]
+    learner: dict[str, Any]
+    reference: str
+    candidate: str
+    strategies: dict[Literal["standard", "full"], tuple[str, ...]]
+    standard_sets: tuple[str, ...]
+    controls: dict[str, Control]
+    control_strategies: tuple[str, ...]
+    unimodal: tuple[str, ...]
+
+    def parameters(self, cell: Cell) -> dict[str, Any]:
+        """What a cell changes in ``conf/base``, nested."""
+        of_set, control = self.sets[cell.set], self.controls.get(cell.condition, Control())
+        sizes = {"start_size": of_set.start_size, "query_size": of_set.query_size, "rounds": of_set.rounds}
+        rounds: dict[str, Any] = {**sizes, "budget": None, "candidates": None, **control.rounds, "seed": cell.seed}
+        if cell.strategy != self.candidate:
+            rounds["strategy"] = cell.strategy
+        changes = merged(self.learner, {"rounds": rounds, "fusion": control.fusion})
+        return merged(changes, {"policy": {"name": "published"}}) if cell.strategy == "rl_mba_published" else changes
+
+    def cells(self, plan: Plan, sets: Sequence[str], modalities: Mapping[str, tuple[str, ...]]) -> list[Cell]:
+        """Every run of a plan on ``sets``, seed by seed, so that a stopped benchmark has whole pairs.
+
+        Args:
+            modalities: those of each set, for the strategies on one modality alone.
+        """
+        first, last = self.seeds.reported
+        found = []
+        for seed in range(first, (first + 2 if plan == "smoke" else last + 1)):
+            for name in sets:
+                strategies = (*self._strategies(plan, modalities[name]), ALL_LABELS)
+                found += [Cell(set=name, condition=MAIN, strategy=strategy, seed=seed) for strategy in strategies]
+                if plan == "full":
+                    found += [
+                        Cell(set=name, condition=condition, strategy=strategy, seed=seed)
+                        for condition in self.controls
+                        for strategy in self.control_strategies
+                    ]
+        return found
+
+    def _strategies(self, plan: Plan, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        if plan == "smoke":
+            return (self.reference, "margin", self.candidate)
+        alone = tuple(f"unimodal:{m}:{s}" for m in modalities for s in self.unimodal) if plan == "full" else ()
+        return (*self.strategies["full" if plan == "full" else "standard"], *alone)
+
+
+class Cell(_Frozen):
+    """One run: a strategy with a seed on a set, under a condition (``main`` or a control)."""
+
+    set: str
+    condition: str
+    strategy: str
+    seed: int

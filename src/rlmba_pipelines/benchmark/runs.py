@@ -1,0 +1,149 @@
+"""Runs of the benchmark: each in memory on one thread, each a file when it is done, so that a stopped one goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from rlmba_pipelines.benchmark.damage import damaged
+from rlmba_pipelines.benchmark.protocol import ALL_LABELS, Cell, Control, Protocol
+from rlmba_pipelines.config import Parameters
+from rlmba_pipelines.disk import replacing
+from rlmba_pipelines.labeling import SimulatedOracle
+from rlmba_pipelines.learning.types import rng_of
+from rlmba_pipelines.rounds.commits import Experiment, read_table
+from rlmba_pipelines.rounds.parameters import merged
+from rlmba_pipelines.rounds.replay import task_of
+from rlmba_pipelines.simulation import simulate
+from rlmba_pipelines.simulation.round import Task
+from rlmba_pipelines.simulation.tables import TRAINING
+
+METRICS = ("accuracy", "macro_accuracy", "macro_f1", "nll", "ece", "worst_decile", "worst_modality", "imbalance")
+
+
+def experiment_name(set_name: str) -> str:
+    """The experiment that holds the samples and features of a set."""
+    return f"bench-{set_name}"
+
+
+def run_all(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Path, workers: int) -> pd.DataFrame:
+    """Every cell, those on file not again; one row a measured round.
+
+    Args:
+        project: its experiments ``bench-<set>`` are prepared.
+        folder: where a finished cell is a file. One of other parameters than today's is run again.
+    """
+    found: dict[Cell, dict[str, Any]] = {}
+    open_cells = []
+    for cell in cells:
+        record = _on_file(folder, cell)
+        if record and record["parameters"] == _digest(_asked(project, protocol, cell)):
+            found[cell] = record
+        else:
+            open_cells.append(cell)
+    with (
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        tqdm(total=len(cells), initial=len(found), desc="benchmark", unit=" runs") as bar,
+    ):
+        jobs = {pool.submit(run_cell, project, protocol, cell): cell for cell in open_cells}
+        for done in as_completed(jobs):
+            cell, record = jobs[done], done.result()
+            found[cell] = record
+            with replacing(_place(folder, cell), durable=False) as temporary:
+                temporary.write_text(json.dumps(record))
+            bar.update()
+    rows = [
+        {**cell.model_dump(), "seconds": found[cell]["seconds"], **measured}
+        for cell in cells
+        for measured in found[cell]["curve"]
+    ]
+    return pd.DataFrame(rows)
+
+
+def run_cell(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
+    """One run: the digest of its parameters, its curve on the test split, and how long it took."""
+    torch.set_num_threads(1)
+    with threadpool_limits(limits=1):
+        started = time.perf_counter()
+        task, hidden = _task(project, cell.set)
+        control = protocol.controls.get(cell.condition, Control())
+        rng = rng_of(cell.seed, 0, f"benchmark {cell.condition}")
+        task, hidden = damaged(task, hidden, control.data, _best_modality(project, cell.set), rng)
+        asked = _asked(project, protocol, cell)
+        task = replace(task, parameters=Parameters(**asked))
+        oracle = SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(ids)])
+        curve = [
+            {
+                "round": k,
+                "labels": int((result.labels["purpose"] == TRAINING).sum()),
+                **{name: float(result.test[name]) for name in METRICS},
+                **{name: value for name, value in result.test.items() if name.startswith(("accuracy_", "shapley_"))},
+            }
+            for k, result in enumerate(simulate(task, oracle.label))
+            if result.test
+        ]
+        return {"parameters": _digest(asked), "curve": curve, "seconds": time.perf_counter() - started}
+
+
+@lru_cache(2)
+def _task(project: Path, set_name: str) -> tuple[Task, pd.DataFrame]:
+    experiment = Experiment.of(project, experiment_name(set_name))
+    hidden = read_table(experiment.folder / "hidden_labels.parquet")[["sample_id", "label"]]
+    return task_of(experiment)[0], hidden
+
+
+def _asked(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
+    base = Parameters().model_dump(mode="json")  # of conf/base, whatever the experiment was prepared with
+    if cell.strategy != ALL_LABELS:
+        return merged(base, protocol.parameters(cell))
+    everything = {"start_size": len(_task(project, cell.set)[0].pool_ids), "start_strategy": "random", "rounds": 1}
+    random = cell.model_copy(update={"strategy": protocol.reference})
+    return merged(merged(base, protocol.parameters(random)), {"rounds": everything})
+
+
+@lru_cache(8)
+def _best_modality(project: Path, set_name: str) -> str:
+    """The modality whose features alone tell the test labels best, by a nearest-mean rule on the pool's true labels."""
+    task, hidden = _task(project, set_name)
+    scores = {m: _nearest_mean_accuracy(task, hidden, m) for m in task.features.modalities}
+    return max(scores, key=lambda name: scores[name])
+
+
+def _nearest_mean_accuracy(task: Task, hidden: pd.DataFrame, modality: str) -> float:
+    column = task.features.modalities.index(modality)
+    parts = []
+    for table in (hidden, task.test):
+        features = task.features.take(table["sample_id"].to_numpy(dtype=str))
+        here_N = features.present_NM[:, column]
+        parts.append((features.blocks[modality][here_N], table["label"].to_numpy(dtype=str)[here_N]))
+    (pool_ND, pool_N), (test_TD, test_T) = parts
+    classes = sorted(set(pool_N.tolist()))
+    mean_CD = pd.DataFrame(pool_ND).groupby(pool_N).mean().loc[classes].to_numpy()
+    nearest_T = (2 * test_TD @ mean_CD.T - (mean_CD**2).sum(axis=1)).argmax(axis=1)
+    return float((pd.Index(classes)[nearest_T] == test_T).mean())
+
+
+def _digest(asked: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _place(folder: Path, cell: Cell) -> Path:
+    return folder / cell.set / cell.condition / cell.strategy.replace(":", "_") / f"{cell.seed}.json"
+
+
+def _on_file(folder: Path, cell: Cell) -> dict[str, Any] | None:
+    path = _place(folder, cell)
+    return json.loads(path.read_text()) if path.exists() else None
