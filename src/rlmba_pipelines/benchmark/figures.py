@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rlmba_pipelines.benchmark.protocol import ALL_LABELS, MAIN
 from rlmba_pipelines.benchmark.tables import areas
@@ -91,7 +92,7 @@ def penalties(matrix: pd.DataFrame) -> Figure:
     names = [f"{name}  ({beaten[name]:.2f})" for name in map(str, matrix.columns)]
     axes.set_xticks(range(len(matrix)), names, rotation=90, fontsize=8)
     axes.set_yticks(range(len(matrix)), list(matrix.index), fontsize=8)
-    axes.set_title("row beats column (mean of a column: how often it is beaten)", loc="left", fontsize=10)
+    axes.set_title("row beats column\n(in brackets: how often a strategy is beaten)", loc="left", fontsize=9)
     axes.grid(visible=False)
     return figure
 
@@ -137,5 +138,6 @@ def pareto(runs: pd.DataFrame, candidate: str, reference: str) -> Figure:
             axes.annotate(name, (x, y), (5, 3), textcoords="offset points", fontsize=7, color=LIGHT["muted"])
         axes.set_title(f"{set_name}: area, points", loc="left", fontsize=10)
         axes.set_xlabel("imbalance of the modalities (0 is even)")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.grid(axis="both")
     return figure

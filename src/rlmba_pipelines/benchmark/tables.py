@@ -126,5 +126,6 @@ def ranks(values: pd.DataFrame) -> tuple[pd.Series, float, float]:
     if k < 3 or n < 2:
         return mean_rank, np.nan, np.nan
     q = float(studentized_range.ppf(1 - ALPHA, k, np.inf)) / np.sqrt(2)
-    p = float(friedmanchisquare(*(table[name] for name in table)).pvalue)
+    tied = (table.nunique(axis=1) == 1).all()
+    p = 1.0 if tied else float(friedmanchisquare(*(table[name] for name in table)).pvalue)
     return mean_rank, q * float(np.sqrt(k * (k + 1) / (6 * n))), p

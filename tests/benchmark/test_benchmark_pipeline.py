@@ -1,0 +1,79 @@
+"""The whole benchmark, small: through Kedro, from a set on the disk to the page; stopped and resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from conftest import ROOT, SMALL, Project
+from rlmba_pipelines.benchmark.protocol import ALL_LABELS, Protocol
+
+RUNS = "data/08_reporting/benchmark/runs"
+
+
+@pytest.fixture
+def benchmarked(project: Project, media: Callable[..., Path]) -> Project:
+    manifest = media(100, ("image", "text"))
+    project.ok("rounds", "run", "--manifest", str(manifest), "--experiment", "bench-small", "--last", "0", *SMALL)
+    path = project.path / "conf" / "benchmark" / "protocol.yml"
+    protocol = yaml.safe_load(path.read_text())
+    protocol["sets"] = {"small": {"manifest": "m.csv", "family": "f", "start_size": 12, "query_size": 8, "rounds": 2}}
+    protocol["standard_sets"] = ["small"]
+    protocol["controls"] = {"noise": {"data": {"label_noise": 0.2}}}
+    protocol["control_strategies"] = ["random", "rl_mba"]
+    path.write_text(yaml.safe_dump(protocol))
+    (project.path / "docs").mkdir(exist_ok=True)
+    return project
+
+
+def run(project: Project, plan: str = "smoke") -> None:
+    project.ok(
+        "run", "--pipelines=benchmark", "--params", f"experiment=benchmark,benchmark.plan={plan},benchmark.workers=1"
+    )
+
+
+def test_a_benchmark_measures_compares_and_goes_on_where_it_stopped(benchmarked: Project) -> None:
+    run(benchmarked)
+    runs = pd.read_csv(benchmarked.path / "data/08_reporting/benchmark/runs.csv")
+    assert set(runs["strategy"]) == {"random", "margin", "rl_mba", ALL_LABELS}
+    assert sorted(set(runs["seed"])) == [1000, 1001]
+    curves = runs[runs["strategy"] != ALL_LABELS]
+    assert (curves.groupby(["strategy", "seed"])["labels"].apply(list).map(tuple) == (12, 20, 28)).all()
+    first = curves[curves["labels"] == 12].groupby("seed")["accuracy"].nunique()
+    assert (first == 1).all()  # every strategy begins with the same labels and the same model
+    page = (benchmarked.path / "docs/benchmarks.md").read_text()
+    assert "**rl_mba minus random**" in page
+    found = json.loads((benchmarked.path / "docs/benchmarks.json").read_text())
+    assert {row["strategy"] for row in found["against_reference"]} == {"random", "margin", "rl_mba"}
+
+    files = sorted((benchmarked.path / RUNS).rglob("*.json"))
+    kept = {path: path.stat().st_mtime_ns for path in files[1:]}
+    before = json.loads(files[0].read_text())
+    files[0].unlink()
+    run(benchmarked)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept  # run once
+    assert json.loads(files[0].read_text())["curve"] == before["curve"]  # and the same again
+
+
+def test_a_set_that_is_not_prepared_is_named_with_what_to_do(project: Project) -> None:
+    sentence = project.refused("run", "--pipelines=benchmark", "--params", "experiment=benchmark")
+    assert "'emoji-70'" in sentence
+    assert "make bench" in sentence
+
+
+def test_the_protocol_is_read_whole_and_its_seeds_never_overlap() -> None:
+    protocol = Protocol(**yaml.safe_load((ROOT / "conf/benchmark/protocol.yml").read_text()))
+    tuning, reported = protocol.seeds.tuning, protocol.seeds.reported
+    assert tuning[1] < reported[0]
+    assert reported[1] - reported[0] + 1 >= 20
+    modalities = dict.fromkeys(protocol.sets, ("image", "text"))
+    cells = protocol.cells("full", list(protocol.sets), modalities)
+    assert len(cells) == len(set(cells))
+    strategies = {cell.strategy for cell in cells}
+    assert {"unimodal:text:badge", "rank_aggregation", "rl_mba_published", "uncertainty_herding"} <= strategies
+    assert {cell.condition for cell in cells} == {"main", *protocol.controls}

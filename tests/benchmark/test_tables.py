@@ -1,0 +1,101 @@
+"""Statistics of the comparison, against numbers worked out by hand and by other means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_rel
+
+from rlmba_pipelines.benchmark import tables
+from rlmba_pipelines.benchmark.protocol import ALL_LABELS, MAIN
+
+
+def runs_of(accuracy: dict[str, list[list[float]]], set_name: str = "s", condition: str = MAIN) -> pd.DataFrame:
+    """Strategy -> one curve a seed, at 10, 20, 30 labels."""
+    rows = [
+        (set_name, condition, name, seed, k, 10 * k, value)
+        for name, curves in accuracy.items()
+        for seed, curve in enumerate(curves)
+        for k, value in enumerate(curve, 1)
+    ]
+    return pd.DataFrame(rows, columns=[*tables.CELL, "round", "labels", "accuracy"])
+
+
+CURVES = {
+    "random": [[0.2, 0.4, 0.6], [0.3, 0.4, 0.5], [0.2, 0.3, 0.5]],
+    "good": [[0.2, 0.6, 0.8], [0.3, 0.6, 0.6], [0.2, 0.5, 0.7]],
+    ALL_LABELS: [[0.8], [0.8], [0.8]],
+}
+
+
+def test_area_is_the_mean_accuracy_of_a_run_in_points_and_leaves_out_the_run_on_all_labels() -> None:
+    values = tables.areas(runs_of(CURVES)).set_index(["strategy", "seed"])["area"]
+    assert values["random", 0] == pytest.approx(40.0)  # (.3 + .5) / 2
+    assert values["good", 1] == pytest.approx(100 * (0.45 + 0.6) / 2)
+    assert ALL_LABELS not in values.index.get_level_values("strategy")
+
+
+def test_differences_are_paired_over_seeds_and_adjusted_within_a_set_and_condition() -> None:
+    other = {"random": CURVES["random"], "bad": [[0.1, 0.2, 0.3]] * 3}
+    runs = pd.concat([runs_of(CURVES), runs_of(other, condition="noise")])
+    table = tables.comparison(tables.areas(runs), "random").set_index(["condition", "strategy"])
+    values = tables.areas(runs_of(CURVES)).pivot(index="seed", columns="strategy", values="area")
+    gap = table.loc[(MAIN, "good")]
+    assert gap["difference"] == pytest.approx((values["good"] - values["random"]).mean())
+    assert gap["p"] == pytest.approx(ttest_rel(values["good"], values["random"]).pvalue)
+    assert gap["low"] < gap["difference"] < gap["high"]
+    assert gap["p_holm"] == gap["p"]  # one comparison in its family, whatever other conditions hold
+    assert np.isnan(table.loc[(MAIN, "random"), "difference"])
+    assert table.loc[("noise", "bad"), "difference"] < 0
+
+
+def test_a_seed_that_one_of_a_pair_lacks_counts_for_neither() -> None:
+    runs = runs_of({"random": CURVES["random"], "good": CURVES["good"][:2]})
+    row = tables.comparison(tables.areas(runs), "random").set_index("strategy").loc["good"]
+    assert row["seeds"] == 2
+    assert row["difference"] == pytest.approx(100 * ((0.55 - 0.4) + (0.525 - 0.4)) / 2)
+
+
+def test_labels_to_a_share_of_the_accuracy_with_all_labels_are_read_off_the_mean_curve() -> None:
+    runs = runs_of({**CURVES, ALL_LABELS: [[0.6]] * 3})
+    needed = tables.labels_needed(runs, "random").set_index(["strategy", "target"])
+    # mean curves: random .2333, .3667, .5333; good .2333, .5667, .7; 90 % of .6 is .54
+    assert np.isnan(needed.loc[("random", 0.9), "labels"])
+    assert needed.loc[("good", 0.9), "labels"] == pytest.approx(10 + 10 * (0.54 - 0.7 / 3) / (1.7 / 3 - 0.7 / 3))
+    assert np.isnan(needed.loc[("good", 0.9), "share"])
+
+
+def test_a_point_of_the_penalty_matrix_is_a_significant_budget_over_all_budgets_of_its_set() -> None:
+    steady = {
+        "a": [[0.2, 0.50, 0.60], [0.2, 0.52, 0.61], [0.2, 0.51, 0.62]],
+        "b": [[0.2, 0.40, 0.61], [0.2, 0.42, 0.60], [0.2, 0.41, 0.62]],
+    }
+    matrix = tables.penalty_matrix(runs_of(steady), ["a", "b"])
+    assert matrix.loc["a", "b"] == pytest.approx(1 / 3)  # told apart at 20 labels only
+    assert matrix.loc["b", "a"] == 0
+    both = pd.concat([runs_of(steady), runs_of(steady, "t")])
+    assert tables.penalty_matrix(both, ["a", "b"]).loc["a", "b"] == pytest.approx(2 / 3)
+
+
+def test_ranks_and_critical_difference_are_those_of_demsar() -> None:
+    """Demsar 2006, table 5 and section 3.2.2: four classifiers on 14 data sets, CD 1.25 at 5 %."""
+    rng = np.random.default_rng(0)
+    values = pd.DataFrame(
+        [
+            {"set": "s", "condition": MAIN, "seed": seed, "strategy": name, "area": place + rng.normal(0, 0.01)}
+            for seed in range(14)
+            for place, name in enumerate("dcba")
+        ]
+    )
+    mean_rank, critical, p = tables.ranks(values)
+    assert mean_rank.to_dict() == {"a": 1, "b": 2, "c": 3, "d": 4}
+    assert critical == pytest.approx(1.25, abs=0.005)
+    assert p < 1e-6
+
+
+def test_the_mean_over_sets_is_paired_over_seeds() -> None:
+    runs = pd.concat([runs_of(CURVES), runs_of(CURVES, "t")])
+    mean, low, high, p = tables.mean_over_sets(tables.areas(runs), "good", "random")
+    row = tables.comparison(tables.areas(runs_of(CURVES)), "random").set_index("strategy").loc["good"]
+    assert (mean, low, high, p) == pytest.approx((row["difference"], row["low"], row["high"], row["p"]))
