@@ -76,4 +76,9 @@ def test_the_protocol_is_read_whole_and_its_seeds_never_overlap() -> None:
     assert len(cells) == len(set(cells))
     strategies = {cell.strategy for cell in cells}
     assert {"unimodal:text:badge", "rank_aggregation", "rl_mba_published", "uncertainty_herding"} <= strategies
+    system = [cell for cell in cells if cell.condition == "system" and cell.strategy == "rl_mba"]
+    assert all(protocol.parameters(cell)["balance"]["enter_fusion"] for cell in system)
+    ours = [cell for cell in cells if cell.strategy == "uherding_our_kernels" and cell.condition == "main"]
+    assert all(protocol.parameters(cell)["policy"] == {"fused_uncertainty": 1.0} for cell in ours)
+    assert all("strategy" not in protocol.parameters(cell)["rounds"] for cell in ours)
     assert {cell.condition for cell in cells} == {"main", *protocol.controls}

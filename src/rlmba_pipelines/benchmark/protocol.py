@@ -57,11 +57,16 @@ class Damage(_Frozen):
 
 
 class Control(_Frozen):
-    """A condition that differs from the main comparison."""
+    """A condition that differs from the main comparison.
+
+    Attributes:
+        parameters: what it changes, nested like the YAML files.
+        strategies: who takes part; empty: ``control_strategies``.
+    """
 
     data: Damage = Damage()
-    rounds: dict[str, Any] = {}
-    fusion: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+    strategies: tuple[str, ...] = ()
 
 
 class Protocol(_Frozen):
@@ -73,6 +78,7 @@ class Protocol(_Frozen):
     reference: str
     candidate: str
     strategies: dict[Literal["standard", "full"], tuple[str, ...]]
+    variants: dict[str, dict[str, Any]]
     standard_sets: tuple[str, ...]
     controls: dict[str, Control]
     control_strategies: tuple[str, ...]
@@ -82,11 +88,13 @@ class Protocol(_Frozen):
         """What a cell changes in ``conf/base``, nested."""
         of_set, control = self.sets[cell.set], self.controls.get(cell.condition, Control())
         sizes = {"start_size": of_set.start_size, "query_size": of_set.query_size, "rounds": of_set.rounds}
-        rounds: dict[str, Any] = {**sizes, "budget": None, "candidates": None, **control.rounds, "seed": cell.seed}
-        if cell.strategy != self.candidate:
-            rounds["strategy"] = cell.strategy
-        changes = merged(self.learner, {"rounds": rounds, "fusion": control.fusion})
-        return merged(changes, {"policy": {"name": "published"}}) if cell.strategy == "rl_mba_published" else changes
+        changes = merged(self.learner, {"rounds": {**sizes, "budget": None, "candidates": None}})
+        changes = merged(merged(changes, control.parameters), {"rounds": {"seed": cell.seed}})
+        if cell.strategy == "rl_mba_published":
+            changes = merged(changes, {"policy": {"name": "published"}})
+        if cell.strategy in self.variants:
+            return merged(changes, self.variants[cell.strategy])
+        return changes if cell.strategy == self.candidate else merged(changes, {"rounds": {"strategy": cell.strategy}})
 
     def cells(self, plan: Plan, sets: Sequence[str], modalities: Mapping[str, tuple[str, ...]]) -> list[Cell]:
         """Every run of a plan on ``sets``, seed by seed, so that a stopped benchmark has whole pairs.
@@ -103,8 +111,8 @@ class Protocol(_Frozen):
                 if plan == "full":
                     found += [
                         Cell(set=name, condition=condition, strategy=strategy, seed=seed)
-                        for condition in self.controls
-                        for strategy in self.control_strategies
+                        for condition, control in self.controls.items()
+                        for strategy in control.strategies or self.control_strategies
                     ]
         return found
 
