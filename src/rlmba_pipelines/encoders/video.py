@@ -66,10 +66,13 @@ def _middles(n_pictures: int, n_frames: int) -> list[int]:
 
 def _frames_of_tar(data: bytes, caps: MediaCaps, n_frames: int) -> list[Image.Image]:
     """The same of pictures in a plain tar, in its order; every one is decoded."""
+    if not data.endswith(bytes(2 * tarfile.BLOCKSIZE)):  # the end of every tar
+        raise MediaDecodeError("is cut short")
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
             members = archive.getmembers()
-            if not all(member.type == tarfile.REGTYPE and member.sparse is None for member in members):
+            plain = all(member.type == tarfile.REGTYPE and member.sparse is None for member in members)
+            if not (members and plain):
                 raise MediaDecodeError("is not a plain tar of pictures")
             wanted = _middles(len(members), n_frames)
             kept: dict[int, Image.Image] = {}
@@ -78,7 +81,9 @@ def _frames_of_tar(data: bytes, caps: MediaCaps, n_frames: int) -> list[Image.Im
                 picture = decode_image(file.read() if file else b"", caps)
                 if number in wanted:
                     kept[number] = picture
-    except (tarfile.TarError, OverflowError) as error:
+    except (MediaDecodeError, MemoryError, TimeoutError):
+        raise
+    except Exception as error:  # tarfile meets hostile bytes with errors of every type
         raise MediaDecodeError("is not a tar that can be read") from error
     return [kept[number] for number in wanted]
 
