@@ -33,9 +33,10 @@ class MediaCaps(_Block):
 class IngestConfig(_Block):
     """Where the samples are and how they are divided."""
 
+    source: Literal["manifest", "food101", "kinetics_sounds", "vggsound"] = "manifest"  # how --manifest is read
     media_root: str = ""  # empty: the folder of the manifest
     modalities: tuple[str, ...] = ()  # empty: every modality the manifest has
-    validation_share: Share = 0.1  # of the samples, by group, where the manifest has labels but no split column
+    validation_share: Share = 0.1  # of the groups, where the manifest has labels but no split, or the source no such
     test_share: Share = 0.2
     max_bad_media: Share = 0.01  # more than this share of unreadable samples stops the run
     caps: MediaCaps = MediaCaps()

@@ -2,6 +2,7 @@
 
 import io
 import re
+import tarfile
 import zlib
 
 import numpy as np
@@ -178,6 +179,41 @@ def test_a_video_that_is_cut_short_is_found(kind, codec, options, share):
     assert len(decode_video(data, CAPS, 3)[0]) == 3
     with pytest.raises(MediaDecodeError):
         decode_video(data[: int(share * len(data))], CAPS, 3)
+
+
+def tar_of(*members, kind=tarfile.REGTYPE):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for number, data in enumerate(members):
+            info = tarfile.TarInfo(f"{number:06d}")
+            info.size, info.type, info.linkname = len(data), kind, "/etc/passwd"
+            archive.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+FRAMES = tar_of(*FORMATS.values())
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(0, 0.999), st.binary(max_size=2000))
+def test_a_tar_of_frames_that_is_cut_or_made_of_junk_is_refused(share, junk):
+    assert [frame.size for frame in decode_video(FRAMES, CAPS, 2)[0]] == [(40, 30)] * 2
+    whole = FRAMES.rstrip(b"\0")
+    for data in (whole[: int(share * len(whole))], FRAMES[:512] + junk, FRAMES[:512] + junk + bytes(1024)):
+        with pytest.raises(MediaDecodeError, match=r"^(is|has) "):
+            decode_video(data, CAPS, 2)
+
+
+def test_a_tar_holds_pictures_and_nothing_else():
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.GNUTYPE_SPARSE, tarfile.FIFOTYPE):
+        with pytest.raises(MediaDecodeError, match=r"is not a (plain tar of pictures|tar that can be read)"):
+            decode_video(tar_of(FORMATS["png"], kind=kind), CAPS, 1)
+    with pytest.raises(MediaDecodeError, match="is not a tar that can be read"):
+        decode_video(b"x".ljust(257, b"\0") + b"ustar" + bytes(10_000), CAPS, 1)
+    with pytest.raises(MediaDecodeError, match="is not an image that can be read"):
+        decode_video(tar_of(FORMATS["png"], SOUNDS["wav"]), CAPS, 1)
+    with pytest.raises(MediaDecodeError, match="has 1,200 pixels, more than the 1,199 allowed"):
+        decode_video(FRAMES, MediaCaps(max_pixels=1199), 1)
 
 
 def test_a_video_over_a_cap_is_refused():

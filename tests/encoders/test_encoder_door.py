@@ -13,7 +13,7 @@ from torchvision import models
 from rlmba_pipelines.config import EncodersConfig
 from rlmba_pipelines.encoders import bundled, door, find_encoder, load_encoder
 from rlmba_pipelines.encoders.base import on_grid
-from rlmba_pipelines.encoders.spectrum import log_mel
+from rlmba_pipelines.encoders.spectrum import log_mel, log_stft
 from rlmba_pipelines.learning.types import UserError
 
 WORDS = ["a red car", "blue sky", "dog", "a dog that barks at a red car in the rain", "cars, red"]
@@ -141,6 +141,7 @@ def test_the_fingerprint_names_weights_and_preprocessing():
         ("bundled:", "image", "'bundled:' is not a key"),
         ("bundled:minilm_l6", "image", "no bundled encoder 'minilm_l6' for image (there is: efficientnet_lite0)"),
         ("torchvision:resnet7", "image", "torchvision has no image network 'resnet7'"),
+        ("torchvision:vit_b_16", "audio", "torchvision has no audio network 'vit_b_16'; it has for example resnet"),
         ("torchvision:resnet18", "text", "torchvision has no text network 'resnet18'"),
         ("torchvision:resnet18@none.pth", "image", "The state dict none.pth is not there"),
         ("path:none", "text", "the folder none holds no config.json"),
@@ -174,14 +175,48 @@ def test_torchvision_image_networks_load_a_state_dict_of_any_number_of_classes(t
     assert over_frames.encode([([picture()], None)]).shape == (1, 1024)
 
 
-def test_torchvision_video_networks_read_clips(tmp_path):
-    torch.save(models.video.mc3_18(num_classes=3).state_dict(), tmp_path / "w.pth")
-    config = EncodersConfig(device="cpu", video_frames=2, predict_batch_size=2)
-    encoder = load_encoder(f"torchvision:mc3_18@{tmp_path / 'w.pth'}", "video", config)
-    clips = [([picture(i), picture(i + 1)], None) for i in range(2)]
+@pytest.mark.parametrize(("network", "n_frames"), [("mc3_18", 2), ("r2plus1d_18", 5)])
+def test_torchvision_video_networks_read_clips(tmp_path, network, n_frames):
+    torch.save(models.get_model(network, num_classes=3).state_dict(), tmp_path / "w.pth")
+    config = EncodersConfig(device="cpu", video_frames=n_frames, predict_batch_size=2)
+    encoder = load_encoder(f"torchvision:{network}@{tmp_path / 'w.pth'}", "video", config)
+    clips = [([picture(i + k) for k in range(n_frames)], None) for i in range(2)]
     rows = encoder.encode(clips)
     assert rows.shape == (2, 512)
     assert_array_equal(encoder.encode(clips[1:]), rows[1:])
+
+
+def test_the_log_stft_is_the_one_of_the_field():
+    wave = np.random.default_rng(0).normal(0, 0.1, 16_001).astype(np.float32)
+    theirs = torch.stft(torch.from_numpy(wave), 512, 159, window=torch.hann_window(512), pad_mode="constant",
+                        return_complex=True)
+    assert_allclose(log_stft(wave), torch.log(theirs.abs() + 1e-7), atol=1e-3)
+    loud = log_stft(tone(1.0, hz=1000.0, amplitude=1.0)).mean(axis=1)
+    assert loud.argmax() == 32  # 1 kHz of 8 kHz over 256 bins
+    assert loud.max() == pytest.approx(np.log(512 / 4), abs=0.1)  # half of the window's sum
+
+
+def test_a_torchvision_resnet_hears_as_the_network_of_one_channel_does(tmp_path):
+    torch.manual_seed(0)
+    network = models.resnet18(num_classes=7).eval()
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    config = EncodersConfig(device="cpu", audio_seconds=0.5, predict_batch_size=2)
+    encoder = load_encoder(f"torchvision:resnet18@{tmp_path / 'w.pth'}", "audio", config)
+    waves = [tone(0.5, hz=300), tone(0.2, hz=800), tone(0.9, hz=500)]
+    rows = encoder.encode(waves)
+    assert rows.shape == (3, 512)
+    assert encoder.encode([]).shape == (0, 512)
+    assert_array_equal(encoder.encode(waves[::-1])[::-1], rows)
+    assert_array_equal(encoder.encode([np.pad(waves[1], (0, 4800)), waves[2][:8000]]), rows[1:])
+    first = torch.nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+    first.weight.data = network.conv1.weight.data.sum(dim=1, keepdim=True)
+    network.conv1, network.fc = first, torch.nn.Identity()
+    with torch.inference_mode():
+        assert_allclose(rows[0], network(torch.from_numpy((log_stft(waves[0]) + 3) / 3)[None, None])[0], atol=1e-4)
+    longer = EncodersConfig(device="cpu", audio_seconds=1)
+    assert find_encoder(f"torchvision:resnet18@{tmp_path / 'w.pth'}", "audio", longer).fingerprint.split("-")[2:] == [
+        "stft", "s1", "float32",
+    ]
 
 
 def test_a_state_dict_of_another_network_or_a_pickle_is_refused(tmp_path):

@@ -48,7 +48,11 @@ def _share(text: str | None) -> float | None:
 @click.option("--strategy", help="What chooses the samples: herding (default), margin, badge, …")
 @click.option("--seed", type=click.IntRange(0), help="Root of every random draw.")
 @click.option("--env", "-e", help="Configuration environment in conf/.")
-@click.option("--manifest", type=click.Path(path_type=Path), help="Your samples: CSV, JSON Lines or Parquet.")
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path),
+    help="Your samples: CSV, JSON Lines or Parquet; or the folder of a public data set (--env food101, …).",
+)
 @click.option("--media-root", type=click.Path(path_type=Path), help="Folder of the media; default: the manifest's own.")
 @click.option("--annotator", type=click.Choice(["auto", "simulated", "files"]), help="Who answers.")
 @click.option("--start-size", type=click.IntRange(2), help="Labels bought before the first model.")

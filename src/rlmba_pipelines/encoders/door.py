@@ -8,7 +8,8 @@ path:<folder>           a model of transformers on disk
 hub:<name>[@revision]   a model of transformers from the hub
 torchvision:<name>[@<state dict>]
 
-Under ``video`` every key of an image encoder reads frames: mean and standard deviation over them.
+Under ``video`` every key of an image encoder reads frames: mean and standard deviation over them. Under ``audio`` a
+ResNet of torchvision reads the log-STFT.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Log-mel spectra in plain NumPy, the same numbers as Whisper's own feature extractor.
+"""Spectra in plain NumPy: log-mel, the same numbers as Whisper's own feature extractor, and plain log-STFT.
 
-Reference: Radford et al. 2022 (arXiv 2212.04356), section 2.2; mel scale of Slaney 1998.
+Reference: Radford et al. 2022 (arXiv 2212.04356), section 2.2; mel scale of Slaney 1998. Log-STFT as in Shen et al.
+2023 (arXiv 2306.08306).
 """
 
 from __future__ import annotations
@@ -52,3 +53,23 @@ def log_mel(wave: np.ndarray, n_mels: int) -> np.ndarray:
     log_power = np.log10(np.maximum(mel_filters(n_mels) @ power.T, 1e-10))
     loudest = log_power.max() if log_power.size else 0.0
     return ((np.maximum(log_power, loudest - 8) + 4) / 4).astype(np.float32)
+
+
+def log_stft(wave: np.ndarray, n_fft: int = 512, hop: int = 159) -> np.ndarray:
+    """Natural logarithm of the magnitudes of a centered STFT, about -3 on average for sounds of the world.
+
+    Args:
+        wave: float32[T] at 16 kHz.
+        n_fft: samples a Hann window, 32 ms.
+        hop: samples from one window to the next.
+
+    Returns:
+        float32[n_fft // 2 + 1, T // hop + 1], at least ``log(1e-7)``.
+
+    >>> log_stft(np.zeros(16_000, dtype=np.float32)).shape
+    (257, 101)
+    """
+    padded = np.pad(wave.astype(np.float64), n_fft // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
+    window = np.hanning(n_fft + 1)[:-1]
+    return np.log(np.abs(np.fft.rfft(frames * window)).T + 1e-7).astype(np.float32)

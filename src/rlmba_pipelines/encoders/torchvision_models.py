@@ -1,4 +1,4 @@
-"""Image and video networks of torchvision by name, without their last linear layer.
+"""Image and video networks of torchvision by name, without their last linear layer; a ResNet also over spectra.
 
 ``resnet101`` takes torchvision's own weights (fetched once, their sha256 checked); ``resnet101@weights.pth`` a state
 dict of yours, whatever its number of classes.
@@ -11,13 +11,13 @@ from typing import Any
 
 from rlmba_pipelines.config import EncodersConfig
 from rlmba_pipelines.encoders.base import Encoder, Found
-from rlmba_pipelines.encoders.nets import ClipNet, FrameEncoder, PixelNet, PixelPrep
+from rlmba_pipelines.encoders.nets import ClipNet, FrameEncoder, PixelNet, PixelPrep, SpectrumNet
 from rlmba_pipelines.encoders.runtime import check_weights, precision, sha256_of
 from rlmba_pipelines.learning.types import UserError
 
 
 def find_torchvision(name: str, modality: str, config: EncodersConfig) -> Found:
-    """A torchvision network; an image network under ``video`` reads frames.
+    """A torchvision network; an image network under ``video`` reads frames, a ResNet under ``audio`` the log-STFT.
 
     Raises:
         UserError: no such network, none for this modality, or a state dict that is not there.
@@ -27,7 +27,11 @@ def find_torchvision(name: str, modality: str, config: EncodersConfig) -> Found:
     network, _, own = name.partition("@")
     video_networks = models.list_models(module=models.video)
     image_networks = models.list_models(module=models)
-    known = image_networks if modality == "image" else image_networks + video_networks if modality == "video" else []
+    known = {
+        "image": image_networks,
+        "video": image_networks + video_networks,
+        "audio": [name for name in image_networks if name.startswith("resnet")],
+    }.get(modality, [])
     if network not in known:
         raise UserError(
             f"encoders.{modality}: torchvision has no {modality} network {network!r}; "
@@ -38,8 +42,10 @@ def find_torchvision(name: str, modality: str, config: EncodersConfig) -> Found:
     preset = defaults.transforms()
     pixels = preset.crop_size[0]
     prep = PixelPrep(pixels, tuple(preset.mean), tuple(preset.std))
-    frames = f"-f{config.video_frames}" if modality == "video" else ""
-    fingerprint = f"{network}-{_digest(own, defaults.url)}-{prep}{frames}-{precision(config)}"
+    how = {
+        "image": f"{prep}", "video": f"{prep}-f{config.video_frames}", "audio": f"stft-s{config.audio_seconds:g}",
+    }[modality]
+    fingerprint = f"{network}-{_digest(own, defaults.url)}-{how}-{precision(config)}"
 
     def build() -> Encoder:
         model = _without_head(models, network, _state(own, defaults.url, network, modality))
@@ -47,6 +53,8 @@ def find_torchvision(name: str, modality: str, config: EncodersConfig) -> Found:
             return ClipNet(
                 model, prep, config.video_frames, fingerprint, config, pool=lambda x: x, channels_first=True
             )
+        if modality == "audio":
+            return SpectrumNet(model, fingerprint, config)
         image_encoder = PixelNet(model, prep, fingerprint, config, pool=lambda x: x)
         if modality == "image":
             return image_encoder

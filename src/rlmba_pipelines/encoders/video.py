@@ -1,8 +1,9 @@
-"""Decode video through PyAV: evenly spaced frames, the sound, and a poster for the report."""
+"""Decode video through PyAV, or from a tar of its frames: evenly spaced frames, the sound, a poster for the report."""
 
 from __future__ import annotations
 
 import io
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -12,6 +13,7 @@ import numpy as np
 
 from rlmba_pipelines.config import MediaCaps
 from rlmba_pipelines.encoders.containers import SAMPLE_RATE, MediaDecodeError, check_whole
+from rlmba_pipelines.encoders.media import decode_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,7 +28,8 @@ def decode_video(
     """Evenly spaced frames of a video, and its sound.
 
     The whole video is decoded, so a damaged one is found wherever the damage is. Of ``T`` pictures those nearest to
-    the middle of ``n_frames`` equal parts are kept; a shorter video repeats pictures.
+    the middle of ``n_frames`` equal parts are kept; a shorter video repeats pictures. A tar of pictures, which a folder
+    of frames reads as, is a video without sound.
 
     Returns:
         ``n_frames`` RGB images, and float32[T] at 16 kHz, or ``None`` without sound (or with ``sound=False``).
@@ -34,8 +37,10 @@ def decode_video(
     Raises:
         MediaDecodeError: cut short, over a cap, or no video of a known format.
     """
+    if data[257:262] == b"ustar":
+        return _frames_of_tar(data, caps, n_frames), None
     n_pictures = _count_pictures(data, caps)
-    wanted = [int((part + 0.5) * n_pictures / n_frames) for part in range(n_frames)]
+    wanted = _middles(n_pictures, n_frames)
     kept: dict[int, Image.Image] = {}
     for number, picture in enumerate(_pictures(data, caps)):
         if number in wanted:
@@ -48,6 +53,39 @@ def decode_video(
     highest = max(kept)
     frames = [kept.get(number, kept[highest]) for number in wanted]
     return frames, read_sound(data, caps, None) if sound and _has_sound(data) else None
+
+
+def _middles(n_pictures: int, n_frames: int) -> list[int]:
+    """The pictures nearest to the middle of ``n_frames`` equal parts.
+
+    >>> _middles(10, 5), _middles(2, 4)
+    ([1, 3, 5, 7, 9], [0, 0, 1, 1])
+    """
+    return [int((part + 0.5) * n_pictures / n_frames) for part in range(n_frames)]
+
+
+def _frames_of_tar(data: bytes, caps: MediaCaps, n_frames: int) -> list[Image.Image]:
+    """The same of pictures in a plain tar, in its order; every one is decoded."""
+    if not data.endswith(bytes(2 * tarfile.BLOCKSIZE)):  # the end of every tar
+        raise MediaDecodeError("is cut short")
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+            members = archive.getmembers()
+            plain = all(member.type == tarfile.REGTYPE and member.sparse is None for member in members)
+            if not (members and plain):
+                raise MediaDecodeError("is not a plain tar of pictures")
+            wanted = _middles(len(members), n_frames)
+            kept: dict[int, Image.Image] = {}
+            for number, member in enumerate(members):
+                file = archive.extractfile(member)
+                picture = decode_image(file.read() if file else b"", caps)
+                if number in wanted:
+                    kept[number] = picture
+    except (MediaDecodeError, MemoryError, TimeoutError):
+        raise
+    except Exception as error:  # tarfile meets hostile bytes with errors of every type
+        raise MediaDecodeError("is not a tar that can be read") from error
+    return [kept[number] for number in wanted]
 
 
 def poster(data: bytes, caps: MediaCaps, pixels: int = 256) -> bytes:

@@ -28,7 +28,8 @@ from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.rewriting import finish_rewriting, rewriting
 from rlmba_pipelines.rounds.unroll import PREPARATION, stage_name
 from rlmba_pipelines.simulation.tables import GIVEN, TRAINING, pool_ids
-from rlmba_pipelines.sources.manifest import MODALITIES, read_manifest
+from rlmba_pipelines.sources.manifest import MODALITIES
+from rlmba_pipelines.sources.public import read_samples
 
 
 def append(request: Request, parameters: Parameters, say: Say) -> int:
@@ -85,7 +86,7 @@ class _Merged:
         _check_unchanged(old["samples"], new["samples"], manifest)
         known = set(old["samples"]["sample_id"]) | withdrawn
         added = new["samples"][~new["samples"]["sample_id"].isin(known)]
-        asked_split = read_manifest(manifest, modalities=parameters.ingest.modalities).set_index("sample_id")["split"]
+        asked_split = read_samples(manifest, parameters.ingest).set_index("sample_id")["split"]
         splits = asked_split.reindex(added["sample_id"]).to_numpy()
         added = added.assign(split=np.where(splits == "", "pool", splits))
         samples = pd.concat([old["samples"], added]).sort_values("sample_id", ignore_index=True)

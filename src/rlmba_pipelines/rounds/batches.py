@@ -18,6 +18,7 @@ from rlmba_pipelines.reporting.reasons import reasons_in_words
 from rlmba_pipelines.rounds.commits import ASKED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.unroll import stage_name
+from rlmba_pipelines.sources.media import folder_of_media
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,9 @@ def _described(experiment: Experiment, parameters: Parameters, round_idx: int, r
 
 def media_folder(experiment: Experiment, parameters: Parameters) -> Path | None:
     """Where the media of an experiment lie; None where only the catalog knows."""
-    if parameters.ingest.media_root:
-        return Path(parameters.ingest.media_root)
     manifest = experiment.request()["runtime_params"].get("manifest")
-    return Path(manifest).parent if manifest else None
+    root = parameters.ingest.media_root
+    return folder_of_media(Path(manifest or ""), root) if manifest or root else None
 
 
 def _votes(experiment: Experiment) -> dict[str, str]:

@@ -197,9 +197,7 @@ def _delete_media(samples: pd.DataFrame, theirs: pd.Series, folder: Path) -> tup
     for modality in [m for m in MODALITIES if m in samples]:
         for ref in sorted(set(samples.loc[theirs, modality]) - set(samples.loc[~theirs, modality]) - {""}):
             if is_reference(modality, ref):
-                root.check(ref)
-                path = root.root / ref
-                if path.is_file():
+                for path in root.files(ref):
                     path.unlink()
                     deleted.append(path)
     return tuple(deleted)

@@ -48,17 +48,33 @@ def read_manifest(
     """
     path = Path(path)
     columns, records = _read_records(path)
-    present = _check_columns(columns, modalities, path.name)
+    return checked_manifest(columns, records, path.name, modalities=modalities, prices=prices)
+
+
+def checked_manifest(
+    columns: Sequence[str],
+    records: Iterable[Record],
+    name: str,
+    *,
+    modalities: Sequence[str] = (),
+    prices: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """Rows from anywhere as the table that ``read_manifest`` gives; ``name`` opens every complaint.
+
+    Raises:
+        UserError: a column or a row is not what a manifest has.
+    """
+    present = _check_columns(columns, modalities, name)
     meta = [c for c in columns if c.startswith("meta_")]
     seen: dict[str, int] = {}
-    rows = [_check_record(record, present, meta, seen, path.name, prices or {}) for record in records]
+    rows = [_check_record(record, present, meta, seen, name, prices or {}) for record in records]
     if not rows:
-        raise UserError(f"{path.name}: the manifest has no rows; give it one row a sample below the header.")
+        raise UserError(f"{name}: the manifest has no rows; give it one row a sample below the header.")
     order = ["sample_id", *present, *OPTIONAL, "row", *meta]
     table = pd.DataFrame(rows, columns=order).sort_values("sample_id", ignore_index=True)
     text = [c for c in order if c not in ("cost", "row")]
     table = table.astype({**dict.fromkeys(text, object), "cost": "float64", "row": "int64"})
-    table.attrs["name"] = path.name
+    table.attrs["name"] = name
     return table
 
 
@@ -146,6 +162,11 @@ def _number(text: str) -> float | None:
 
 
 def _read_records(path: Path) -> tuple[list[str], Iterable[Record]]:
+    if path.is_dir():
+        raise UserError(
+            f"{path}: this is a folder; name the manifest in it, or read it as a public data set: "
+            f"--env food101, kinetics_sounds or vggsound."
+        )
     if path.suffix.lower() not in (".csv", ".jsonl", ".ndjson", ".parquet"):
         raise UserError(f"{path.name}: a manifest is a .csv, .jsonl or .parquet file; save it as one of these.")
     if not path.is_file():

@@ -1,14 +1,17 @@
 """Media under one root: a reference resolves under it or is refused; nothing is ever fetched.
 
 A path component that is a ``.zip`` file continues inside the archive: ``image-000.zip/abc.webp`` is its member
-``abc.webp``.
+``abc.webp``. A reference that ends in ``/`` is a folder of pictures, the frames of a video: it reads as a plain tar of
+them, the same bytes on every machine.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
+import tarfile
 import zipfile
 from collections import OrderedDict
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -17,6 +20,7 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.records import quoted
 
 MAX_OPEN_ARCHIVES = 32
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://|(data|file|http|https|ftp|s3|gs):)", re.IGNORECASE)
 
 
@@ -67,6 +71,8 @@ class MediaRoot:
         path, member = self._locate(ref)
         if member:
             return self._read_member(ref, path, member, max_bytes)
+        if ref.endswith("/"):
+            return self._read_frames(ref, path, max_bytes)
         try:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):
@@ -80,6 +86,40 @@ class MediaRoot:
             raise MediaError(ref, f"cannot be read ({error.strerror})") from error
         _check_size(ref, len(data), max_bytes)
         return data
+
+    def files(self, ref: str) -> list[Path]:
+        """The files on disk that a reference stands for alone: none for a member of an archive, or what is missing.
+
+        Raises:
+            UserError: the reference is refused (see ``check``).
+        """
+        path, member = self._locate(ref)
+        if ref.endswith("/"):
+            return [self._locate(frame)[0] for frame in self._frames(ref, path)]
+        return [path] if not member and path.is_file() else []
+
+    def _frames(self, ref: str, path: Path) -> list[str]:
+        """References of the pictures in a folder, ``frame_9`` before ``frame_10``; none where it is no folder."""
+        try:
+            names = os.listdir(path)
+        except (OSError, ValueError):
+            return []
+        frames = [name for name in names if name.lower().endswith(FRAME_SUFFIXES)]
+        return [f"{ref}{name}" for name in sorted(frames, key=lambda name: (_natural(name), name))]
+
+    def _read_frames(self, ref: str, path: Path, max_bytes: int) -> bytes:
+        packed, n_bytes = io.BytesIO(), 0
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            for number, frame in enumerate(self._frames(ref, path)):
+                data = self.read(frame, max_bytes)
+                n_bytes += len(data)
+                _check_size(ref, n_bytes, max_bytes)
+                info = tarfile.TarInfo(f"{number:06d}")
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+        if not n_bytes:
+            raise MediaError(ref, "is a folder without pictures" if os.path.isdir(path) else "is missing")
+        return packed.getvalue()
 
     def _locate(self, ref: str) -> tuple[Path, str]:
         """The file that holds ``ref``, and the member inside it when that file is an archive."""
@@ -136,9 +176,25 @@ class MediaRoot:
         return self._archives[path]
 
 
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Key that orders numbers in names by their value.
+
+    >>> sorted(["f10.jpg", "f9.jpg"], key=_natural)
+    ['f9.jpg', 'f10.jpg']
+    """
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+
+
 def _check_size(ref: str, n_bytes: int, max_bytes: int) -> None:
     if n_bytes > max_bytes:
         raise MediaError(ref, f"has {n_bytes:,} bytes, more than the {max_bytes:,} allowed")
+
+
+def folder_of_media(manifest: Path, media_root: str) -> Path:
+    """Where media lie: the folder that was named, else the manifest's own, which a public data set is itself."""
+    if media_root:
+        return Path(media_root)
+    return manifest if manifest.is_dir() else manifest.parent
 
 
 def is_reference(modality: str, cell: str) -> bool:

@@ -43,6 +43,21 @@ def assign_splits(manifest: pd.DataFrame, *, validation_share: float, test_share
     return manifest["group"].map(drawn).astype(object).rename("split")
 
 
+def draw_validation(manifest: pd.DataFrame, *, share: float, seed: int) -> pd.Series:
+    """The given splits, with about ``share`` of the pool's groups moved to ``validation``, unless some were given.
+
+    For data sets that publish a training and a test part; drawn as in ``assign_splits``.
+
+    Returns:
+        str[N] named ``split``, with the manifest's index.
+    """
+    split = manifest["split"]
+    if (split == "validation").any():
+        return split
+    drawn = manifest["group"].map({g: _draw(g, share, 0.0, seed) for g in set(manifest["group"])})
+    return split.where(~split.isin(("", "pool")), drawn)
+
+
 def _draw(group: str, validation_share: float, test_share: float, seed: int) -> str:
     digest = hashlib.sha256(f"{seed}\0{group}".encode("utf-8", errors="surrogatepass")).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64

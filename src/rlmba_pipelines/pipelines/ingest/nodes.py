@@ -11,15 +11,15 @@ from rlmba_pipelines.config import EncodersConfig, IngestConfig, LabelingConfig,
 from rlmba_pipelines.encoders.extract import decoders
 from rlmba_pipelines.engines.local import map_shards
 from rlmba_pipelines.sources.check import check_media
-from rlmba_pipelines.sources.manifest import read_manifest
-from rlmba_pipelines.sources.media import MediaRoot
+from rlmba_pipelines.sources.media import MediaRoot, folder_of_media
+from rlmba_pipelines.sources.public import read_samples
 from rlmba_pipelines.sources.roster import divide
 from rlmba_pipelines.sources.splits import assign_splits
 
 
 def media_root(manifest: Path, ingest: IngestConfig) -> MediaRoot:
-    """Where the media of a manifest lie: the folder asked for, else the manifest's own."""
-    return MediaRoot(Path(ingest.media_root) if ingest.media_root else manifest.parent)
+    """Where the media of a manifest lie."""
+    return MediaRoot(folder_of_media(manifest, ingest.media_root))
 
 
 def check_samples(
@@ -28,7 +28,7 @@ def check_samples(
     """Read the manifest and decode every medium once; unreadable ones are set aside with their reason."""
     prices = {str(name): price for name, price in labeling.prices.items()}
     return check_media(
-        read_manifest(manifest, modalities=ingest.modalities, prices=prices),
+        read_samples(manifest, ingest, prices),
         media_root(manifest, ingest),
         decoders(encoders, ingest.caps),
         caps=ingest.caps,
