@@ -15,17 +15,20 @@ import torch
 from kedro.framework.startup import bootstrap_project
 
 from rlmba_pipelines import select
+from rlmba_pipelines.config import BalanceConfig, FusionConfig, Parameters, RoundsConfig
 from rlmba_pipelines.learning import evidence
+from rlmba_pipelines.learning.balance import modality_weights
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment
 from rlmba_pipelines.rounds.driver import Request, run_rounds
 from rlmba_pipelines.rounds.replay import task_of
 from rlmba_pipelines.simulation import simulate
+from rlmba_pipelines.simulation.synthetic import Atom, World, synthetic_task
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "figures"
 BASE = "bench"  # the prepared experiment that make bench uses too
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # Okabe & Ito: told apart by everybody
-MARKERS = ("o", "s", "^", "D")
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")  # Okabe & Ito: told apart by everybody
+MARKERS = ("o", "s", "^", "D", "v")
 
 
 def toy_evidence(x: np.ndarray) -> np.ndarray:
@@ -124,6 +127,40 @@ def draw_weights(path: Path) -> None:
     save(figure, path)
 
 
+def draw_known_weights(path: Path) -> None:
+    """Modality weights over the rounds where the right ones are known: unique, redundant, synergistic, none."""
+    world = World(
+        ("unique + shared", "shared", "pair, first", "pair, second", "noise"),
+        (
+            Atom(0.14, ("unique + shared",)),
+            Atom(0.06, ("unique + shared", "shared")),
+            Atom(0.16, ("pair, first", "pair, second"), "both"),
+        ),
+    )
+    learner = FusionConfig(
+        width=16, dropout=0, modality_dropout=0.2, learning_rate=0.05, weight_decay=0, epochs=16, train_batch_size=128
+    )
+    rounds = RoundsConfig(rounds=6, start_size=600, query_size=200, start_strategy="random", strategy="random")
+    figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.6), sharey=True, layout="constrained")
+    for place, prior in zip(axes, ("shapley", "published"), strict=True):
+        balance = BalanceConfig.model_validate({"prior": prior, "temperature": 1.0 if prior == "shapley" else 0.1})
+        parameters = Parameters(rounds=rounds, fusion=learner, balance=balance)
+        task, answer = synthetic_task(
+            world, np.random.default_rng(0), n_pool=1800, n_validation=2000, parameters=parameters
+        )
+        weights_RM = np.array([result.state.weights_M for result in simulate(task, answer)][:-1])
+        right_M = modality_weights(world.contributions(), floor=balance.floor)
+        for m, modality in enumerate(world.modalities):
+            place.plot(weights_RM[:, m], color=COLORS[m], marker=MARKERS[m], label=modality)
+            place.axhline(right_M[m], color=COLORS[m], linewidth=1, linestyle=("--", "--", "--", ":", "--")[m])
+        place.set_title(f"balance.prior: {prior} (lines across: right weights)", fontsize=10)
+        place.set_xlabel("round")
+        place.set_ylim(0, 0.6)
+    axes[0].set_ylabel("weight")
+    axes[0].legend(fontsize=8)
+    save(figure, path)
+
+
 def save(figure: plt.Figure, path: Path) -> None:
     """SVG without a date, so that the same figures are the same files."""
     figure.savefig(path, metadata={"Date": None})
@@ -139,6 +176,7 @@ def main() -> None:
     bootstrap_project(ROOT)
     draw_terms(FIGURES / "terms.svg")
     draw_selections(FIGURES / "selections.svg")
+    draw_known_weights(FIGURES / "known_weights.svg")
     if not Experiment.of(ROOT, BASE).is_done(PREPARED):
         run_rounds(Request(ROOT, None, {"experiment": BASE, "rounds": {"rounds": 5}}), print)
     draw_weights(FIGURES / "weights.svg")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -27,25 +29,40 @@ def toy_task(
     (90, ('image', 'text'))
     """
     n = N_POOL + N_VALIDATION
-    sample_ids = np.array([f"s{i:03d}" for i in range(n)])
     y = rng.integers(len(classes), size=n)
     blocks = {
         name: (rng.normal(size=(len(classes), WIDTH))[y] + rng.normal(size=(n, WIDTH))).astype(np.float32)
         for name in modalities
     }
-    split = np.where(np.arange(n) < N_POOL, "pool", "validation")
-    labels = pd.DataFrame({"sample_id": sample_ids, "label": [classes[c] for c in y]})
+    parameters = Parameters(
+        rounds=rounds or RoundsConfig(rounds=3, start_size=12, query_size=8),
+        fusion=FusionConfig(width=8, min_steps=20, predict_batch_size=128, device="cpu"),
+    )
+    return task_of_arrays(blocks, y, classes, N_POOL, parameters)
+
+
+def task_of_arrays(
+    blocks: Mapping[str, np.ndarray], y_N: np.ndarray, classes: tuple[str, ...], n_pool: int, parameters: Parameters
+) -> tuple[Task, Answer]:
+    """A task of features and classes in memory, and who answers: the first ``n_pool`` rows are the pool, the rest
+    validation.
+
+    Args:
+        blocks: modality -> float32[N, D_m].
+        y_N: int64[N], places in ``classes``.
+    """
+    n = len(y_N)
+    sample_ids = np.array([f"s{i:0{len(str(n))}d}" for i in range(n)])
+    split = np.where(np.arange(n) < n_pool, "pool", "validation")
+    labels = pd.DataFrame({"sample_id": sample_ids, "label": [classes[c] for c in y_N]})
     truth = dict(zip(labels["sample_id"], labels["label"], strict=True))
     task = Task(
-        features=Features(sample_ids, blocks, np.ones((n, len(modalities)), dtype=bool)),
+        features=Features(sample_ids, dict(blocks), np.ones((n, len(blocks)), dtype=bool)),
         samples=pd.DataFrame({"sample_id": sample_ids, "split": split, "cost": 1.0}),
         validation=labels[split == "validation"],
         test=labels[:0],
         classes=classes,
-        parameters=Parameters(
-            rounds=rounds or RoundsConfig(rounds=3, start_size=12, query_size=8),
-            fusion=FusionConfig(width=8, min_steps=20, predict_batch_size=128, device="cpu"),
-        ),
+        parameters=parameters,
     )
 
     def answer(batch: pd.DataFrame) -> pd.DataFrame:
