@@ -254,3 +254,15 @@ def test_archives_have_the_same_bytes_whenever_they_are_packed_and_shards_stay_u
             assert archive.read(name) == bytes([i]) * 150
     assert files.pack([("a", b"1")]) == files.pack([("a", b"1")])
     assert b"\x00\x00\x21\x00" in files.pack([("a", b"1")])  # 1980-01-01 and not the clock
+
+
+def test_without_npm_or_with_another_file_there_is_one_sentence_that_says_what_to_do(rawdata, monkeypatch, tmp_path):
+    npm = rawdata("npm")
+    package = npm.Package("@some/package", "1.0.0", "00")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match=r"^npm is missing: install Node\.js, which brings it, then run this again\.$"):
+        npm.fetch({"style": package}, tmp_path)
+    (tmp_path / "npm").touch(mode=0o755)
+    (tmp_path / "some-package-1.0.0.tgz").write_bytes(b"tampered with")
+    with pytest.raises(SystemExit, match="not the pinned: delete it and run this again"):
+        npm.fetch({"style": package}, tmp_path)
