@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "scripts").glob("*.py"))
+CODE = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "scripts").rglob("*.py"))
 PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "pandas.io.pickle"}
 ERRORS_OF_PICKLE = {"UnpicklingError", "PicklingError"}  # of other people's loaders, to be caught
 FETCHERS = {"urllib.request", "requests", "httpx", "aiohttp", "http.client", "ftplib"}
