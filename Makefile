@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS ?= 1
 export KEDRO_LOGGING_CONFIG ?= conf/logging.yml
 
-.PHONY: help run test test-gpu test-statistical viz viz-site data bench bench-selection ablations durability science docs clean distclean install lint types imports
+.PHONY: help run test test-gpu test-statistical viz viz-site data data-han bench bench-selection ablations durability science docs clean distclean install lint types imports
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -67,6 +67,11 @@ docs: install  ## docs/strategies.md from the registry
 data: install  ## rebuild the committed emoji data from the registries, byte for byte
 	@$(BIN)/python -m pip install --quiet --constraint scripts/requirements-data.txt --requirement scripts/requirements-data.txt
 	@$(BIN)/python scripts/build_emoji.py
+
+data-han: install  ## build the Han characters (10,057 glyphs with definitions, 62 radicals) from Debian packages
+	@$(BIN)/python -m pip install --quiet --constraint scripts/requirements-data.txt --requirement scripts/requirements-data.txt
+	@$(BIN)/python scripts/build_han.py
+	@echo "now: kedro rounds run --manifest data/01_raw/han/manifest.csv"
 
 clean:  ## delete everything that runs have made; the committed data, the environment and conf/ stay
 	@find data -mindepth 2 -maxdepth 2 ! -name .gitkeep ! -path 'data/01_raw/*' -exec rm -rf {} +

