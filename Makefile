@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS ?= 1
 export KEDRO_LOGGING_CONFIG ?= conf/logging.yml
 
-.PHONY: help run test test-gpu test-statistical viz viz-site data data-emoji data-tuxpaint bench bench-full bench-overhead bench-selection ablations durability science docs clean distclean install lint types imports
+.PHONY: help run test test-gpu test-statistical viz viz-site data data-emoji data-tuxpaint data-han bench bench-full bench-overhead bench-selection ablations durability science docs clean distclean install lint types imports
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -81,6 +81,11 @@ data-emoji: install  ## fetch and build the full emoji benchmark into data/01_ra
 data-tuxpaint: install  ## fetch the Tux Paint stamps, with recorded speech, into data/01_raw/tuxpaint (a minute, resumes)
 	@$(BIN)/python -m pip install --quiet --constraint scripts/requirements-data.txt --requirement scripts/requirements-data.txt
 	@$(BIN)/python scripts/build_tuxpaint.py
+
+data-han: install  ## build the Han characters (10,057 glyphs with definitions, 62 radicals) from Debian packages
+	@$(BIN)/python -m pip install --quiet --constraint scripts/requirements-data.txt --requirement scripts/requirements-data.txt
+	@$(BIN)/python scripts/build_han.py
+	@echo "now: kedro rounds run --manifest data/01_raw/han/manifest.csv"
 
 clean:  ## delete everything that runs have made; the committed data, the environment and conf/ stay
 	@find data -mindepth 2 -maxdepth 2 ! -name .gitkeep ! -path 'data/01_raw/*' -exec rm -rf {} +

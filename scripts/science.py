@@ -155,7 +155,7 @@ def draw_known_weights(path: Path) -> None:
             place.axhline(right_M[m], color=COLORS[m], linewidth=1, linestyle=("--", "--", "--", ":", "--")[m])
         place.set_title(f"balance.prior: {prior} (lines across: right weights)", fontsize=10)
         place.set_xlabel("round")
-        place.set_ylim(0, 0.6)
+        place.set_ylim(0, 0.7)
     axes[0].set_ylabel("weight")
     axes[0].legend(fontsize=8)
     save(figure, path)

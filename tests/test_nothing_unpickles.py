@@ -14,7 +14,7 @@ CODE = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "scripts").rglob("*
 PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "pandas.io.pickle"}
 ERRORS_OF_PICKLE = {"UnpicklingError", "PicklingError"}  # of other people's loaders, to be caught
 FETCHERS = {"urllib.request", "requests", "httpx", "aiohttp", "http.client", "ftplib"}
-MAY_FETCH = {"scripts/build_emoji.py"}  # `make data` asks for it
+MAY_FETCH = {"scripts/build_emoji.py", "scripts/build_han.py"}  # `make data` and `make data-han` ask for it
 DATASETS = {
     "rlmba_pipelines.datasets.", "pandas.ParquetDataset", "pandas.CSVDataset", "json.JSONDataset", "pandas.JSONDataset",
     "yaml.YAMLDataset", "text.TextDataset", "matplotlib.MatplotlibDataset", "MemoryDataset",
