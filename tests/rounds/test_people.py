@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from conftest import Project
 from rlmba_pipelines.labeling import krippendorff_alpha
@@ -311,3 +312,17 @@ def test_three_annotators_settle_by_majority_and_an_adjudicator_decides_the_rest
     assert f"Krippendorff’s alpha {krippendorff_alpha(_ledger(project)):.2f}" in page
     assert "<td>88\u00a0%</td>" in page  # bob: 5 of 40 answers did not become the label, one of them adjudicated
     assert "All labels together cost 121." in page
+
+
+def test_answers_count_wherever_the_command_is_given(
+    project: Project, media: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = media(100, labeled=False, split=False)
+    project.ok("rounds", "run", "--manifest", str(manifest), *OPTIONS)
+    answers = _fill(project, "round_00", _truth(manifest))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    output = project.ok("rounds", "import", str(answers), "--experiment", "a")
+    assert "10 samples of round 1 wait for labels" in output
+    assert not list(elsewhere.iterdir())

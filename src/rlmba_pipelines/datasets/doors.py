@@ -62,11 +62,15 @@ class AnswersDataset(AtomicFile):
     Saved once by ingest: the labels that the manifest holds for the pool. Loaded as ``Answers``, which gives up
     labels only for the ids asked for: from the manifest (``simulated``) or from what people returned (``files``).
     kedro-viz finds no preview here.
+
+    Args:
+        ledger: name of the ledger's file beside ``filepath``, which Kedro makes absolute: a path of its own would be
+            looked for wherever the process happens to be.
     """
 
     def __init__(self, *, filepath: str, ledger: str, metadata: dict[str, Any] | None = None) -> None:
         super().__init__(filepath=filepath, metadata=metadata)
-        self._ledger = Path(ledger)
+        self._ledger = Path(filepath).with_name(ledger)
 
     def write(self, data: pd.DataFrame, path: Path) -> None:
         data.to_parquet(path)
