@@ -20,7 +20,7 @@ run: install  ## five labeling rounds on the committed data, and the report
 	@$(BIN)/kedro rounds run --rounds $(ROUNDS) $(if $(filter-out main,$(EXPERIMENT)),--experiment $(EXPERIMENT))
 
 test: install lint types imports  ## all checks
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: install
 	@$(BIN)/ruff check .
