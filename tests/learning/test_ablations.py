@@ -34,7 +34,7 @@ def test_every_arm_has_parameters_that_exist_and_changes_some(ablations):
     arms = [arm for part in ablations.arms().values() for arm in part]
     assert len({arm.name for arm in arms}) == len(arms)
     for arm in arms:
-        parameters = Parameters(**ablations.changed(default, arm.changes))
+        parameters = Parameters(**ablations.merged(default, arm.changes))
         assert parameters != Parameters()
         start_policy(parameters.policy.name, decide.prior_of(parameters.policy), rng_of(0, 0, "policy"))
 

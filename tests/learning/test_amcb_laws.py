@@ -108,6 +108,11 @@ def test_a_residual_moves_weight_by_its_exponential_and_leaves_what_has_none_at_
     assert moved_M[2] == 0
 
 
+def test_no_residual_is_too_large_for_a_modality_without_weight():
+    found_M = modality_weights(np.array([0.0, 1.0]), residual_M=np.array([354.0, -356.0]))
+    assert found_M.tolist() == [0.0, 1.0]
+
+
 @pytest.mark.parametrize("prior", PRIORS)
 def test_without_a_residual_the_weights_are_the_same_to_the_last_bit(prior):
     contribution_M = np.array([0.31, 0.07, 0.19])

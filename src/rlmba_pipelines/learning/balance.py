@@ -151,7 +151,8 @@ def _moved(weights_M: np.ndarray, residual_M: np.ndarray) -> np.ndarray:
         raise ValueError(f"modality_weights: residuals must be finite, one a modality, got {residual_M}")
     if np.ptp(residual_M) == 0:
         return weights_M
-    moved_M = weights_M * np.exp(residual_M - residual_M[weights_M > 0].max())
+    # what has no weight gets none, however large its residual: without the minimum its factor could be infinite
+    moved_M = weights_M * np.exp(np.minimum(residual_M - residual_M[weights_M > 0].max(), 0.0))
     return moved_M / moved_M.sum()
 
 
