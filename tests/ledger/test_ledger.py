@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import Ledger
 
 
@@ -57,3 +58,12 @@ def test_the_digest_tells_labels_and_not_clocks_or_order(tmp_path: Path) -> None
             digests.append((ledger.digest(), ledger.digest(up_to_round=1)))
     assert digests[0] == digests[1]
     assert digests[0][0] != digests[0][1]
+
+
+def test_a_full_disk_is_told_as_such_and_not_as_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(ledger: Ledger, path: Path) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Ledger, "_migrate", full)
+    with pytest.raises(UserError, match=r"ledger\.sqlite could not be written \(database or disk is full\)"):
+        Ledger(tmp_path / "ledger.sqlite")

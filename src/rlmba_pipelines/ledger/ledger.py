@@ -20,6 +20,7 @@ from typing import Self
 
 import pandas as pd
 
+from rlmba_pipelines.disk import writing
 from rlmba_pipelines.learning.types import UserError
 
 COLUMNS = ("sample_id", "label", "purpose", "round", "annotator", "cost")
@@ -78,16 +79,17 @@ class Ledger:
     """One experiment's purchases. Use as a context manager; every change is one durable transaction.
 
     Raises:
-        UserError: the file was written by a newer version, or is no ledger.
+        UserError: the file was written by a newer version, is no ledger, or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
         try:
-            self._write_ahead()
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._migrate(path)
+            with writing(path):  # a full disk is no damage
+                self._write_ahead()
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._migrate(path)
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise UserError(
