@@ -74,11 +74,11 @@ data: install  ## rebuild the committed emoji data from the registries, byte for
 	@$(BIN)/python -m pip install --quiet --constraint scripts/requirements-data.txt --requirement scripts/requirements-data.txt
 	@$(BIN)/python scripts/build_emoji.py
 
-data-emoji: install  ## fetch and build the full emoji benchmark into data/01_raw/emoji-full (ten minutes, resumes)
+data-emoji: install  ## fetch and build the full emoji benchmark into data/01_raw/emoji-full (resumes)
 	@$(BIN)/python -m pip install --quiet --constraint scripts/requirements-data.txt --requirement scripts/requirements-data.txt
 	@$(BIN)/python scripts/build_emoji_full.py
 
-data-tuxpaint: install  ## fetch the Tux Paint stamps, with recorded speech, into data/01_raw/tuxpaint (a minute, resumes)
+data-tuxpaint: install  ## fetch the Tux Paint stamps, with recorded speech, into data/01_raw/tuxpaint
 	@$(BIN)/python -m pip install --quiet --constraint scripts/requirements-data.txt --requirement scripts/requirements-data.txt
 	@$(BIN)/python scripts/build_tuxpaint.py
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,11 +118,8 @@ def draw_weights(path: Path) -> None:
         balance = task.parameters.balance.model_copy(update={"prior": prior})
         asked = replace(task, parameters=task.parameters.model_copy(update={"balance": balance}))
         weights_RM = np.array([result.state.weights_M for result in simulate(asked, oracle.label)][:-1])
-        for m, modality in enumerate(task.features.modalities):
-            place.plot(weights_RM[:, m], color=COLORS[m], marker=MARKERS[m], label=modality)
+        plot_weights(place, weights_RM, task.features.modalities, 1.0)
         place.set_title(f"balance.prior: {prior}", fontsize=10)
-        place.set_xlabel("round")
-        place.set_ylim(0, 1)
     axes[0].set_ylabel("weight")
     axes[0].legend(fontsize=8)
     save(figure, path)
@@ -150,15 +148,21 @@ def draw_known_weights(path: Path) -> None:
         )
         weights_RM = np.array([result.state.weights_M for result in simulate(task, answer)][:-1])
         right_M = modality_weights(world.contributions(), floor=balance.floor)
-        for m, modality in enumerate(world.modalities):
-            place.plot(weights_RM[:, m], color=COLORS[m], marker=MARKERS[m], label=modality)
+        plot_weights(place, weights_RM, world.modalities, 0.7)
+        for m in range(len(right_M)):
             place.axhline(right_M[m], color=COLORS[m], linewidth=1, linestyle=("--", "--", "--", ":", "--")[m])
         place.set_title(f"balance.prior: {prior} (lines across: right weights)", fontsize=10)
-        place.set_xlabel("round")
-        place.set_ylim(0, 0.7)
     axes[0].set_ylabel("weight")
     axes[0].legend(fontsize=8)
     save(figure, path)
+
+
+def plot_weights(place: plt.Axes, weights_RM: np.ndarray, modalities: Sequence[str], top: float) -> None:
+    """A line a modality over the rounds."""
+    for m, modality in enumerate(modalities):
+        place.plot(weights_RM[:, m], color=COLORS[m], marker=MARKERS[m], label=modality)
+    place.set_xlabel("round")
+    place.set_ylim(0, top)
 
 
 def save(figure: plt.Figure, path: Path) -> None:

@@ -19,7 +19,7 @@ def damaged(
 
     Args:
         hidden: ``sample_id, label`` of the pool.
-        best_modality: which one goes missing.
+        best_modality: which one goes missing, where one does.
     """
     hidden = hidden.sort_values("sample_id", ignore_index=True)
     if damage.long_tail > 1:

@@ -55,7 +55,7 @@ def compare(
     matrix = tables.penalty_matrix(runs, shown)
     mean_rank, critical, friedman = tables.ranks(values)
     facts = {
-        "command": "make bench" + ("" if benchmark.plan == "standard" else f"-{benchmark.plan}"),
+        "command": f"python scripts/bench.py --plan {benchmark.plan}",
         "cores": os.cpu_count(),
         "critical": critical,
         "friedman": friedman,
@@ -71,7 +71,7 @@ def compare(
     }
     return (
         found,
-        page(asked, runs, values, against_reference, against_candidate, needed, facts),
+        page(asked, runs, values, against_reference, needed, facts),
         figures.learning_curves(runs, shown, asked.candidate, asked.reference),
         figures.forest(against_reference, asked.candidate),
         figures.penalties(matrix),

@@ -29,7 +29,7 @@ from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.rounds.replay import task_of
 from rlmba_pipelines.simulation import simulate
 from rlmba_pipelines.simulation.round import Task
-from rlmba_pipelines.simulation.tables import TRAINING
+from rlmba_pipelines.simulation.tables import TRAINING, pool_ids
 
 METRICS = ("accuracy", "macro_accuracy", "macro_f1", "nll", "ece", "worst_decile", "worst_modality", "imbalance")
 
@@ -81,7 +81,8 @@ def run_cell(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
         task, hidden = _task(project, cell.set)
         control = protocol.controls.get(cell.condition, Control())
         rng = rng_of(cell.seed, 0, f"benchmark {cell.condition}")
-        task, hidden = damaged(task, hidden, control.data, _best_modality(project, cell.set), rng)
+        lost = _best_modality(project, cell.set) if control.data.missing else ""
+        task, hidden = damaged(task, hidden, control.data, lost, rng)
         asked = _asked(project, protocol, cell)
         task = replace(task, parameters=Parameters(**asked))
         oracle = SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(ids)])
@@ -109,9 +110,14 @@ def _asked(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
     base = Parameters().model_dump(mode="json")  # of conf/base, whatever the experiment was prepared with
     if cell.strategy != ALL_LABELS:
         return merged(base, protocol.parameters(cell))
-    everything = {"start_size": len(_task(project, cell.set)[0].pool_ids), "start_strategy": "random", "rounds": 1}
+    everything = {"start_size": _n_pool(project, cell.set), "start_strategy": "random", "rounds": 1}
     random = cell.model_copy(update={"strategy": protocol.reference})
     return merged(merged(base, protocol.parameters(random)), {"rounds": everything})
+
+
+@lru_cache(8)
+def _n_pool(project: Path, set_name: str) -> int:
+    return len(pool_ids(read_table(Experiment.of(project, experiment_name(set_name)).folder / "samples.parquet")))
 
 
 @lru_cache(8)
