@@ -1,4 +1,7 @@
-"""The pipeline ``benchmark``: runs, tables, figures, page. ``make bench`` prepares the sets and calls it."""
+"""The pipeline ``benchmark``: runs, tables, figures, page. ``make bench`` prepares the sets and calls it.
+
+Every ``kedro`` command imports this module for the registry; what is heavy (scipy.stats, matplotlib) waits for a run.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,19 @@ import json
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from kedro.pipeline import Pipeline, node
-from matplotlib.figure import Figure
 
-from rlmba_pipelines.benchmark import figures, tables
-from rlmba_pipelines.benchmark.page import page
 from rlmba_pipelines.benchmark.protocol import Protocol
-from rlmba_pipelines.benchmark.runs import experiment_name, run_all
 from rlmba_pipelines.config import BenchmarkConfig
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object
 from rlmba_pipelines.rounds.current import current
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def run_benchmark(protocol: dict[str, Any], folder: Path, benchmark: BenchmarkConfig) -> pd.DataFrame:
@@ -28,6 +30,8 @@ def run_benchmark(protocol: dict[str, Any], folder: Path, benchmark: BenchmarkCo
     Raises:
         UserError: no set is prepared, or one that was asked for is not.
     """
+    from rlmba_pipelines.benchmark.runs import experiment_name, run_all
+
     asked = Protocol(**protocol)
     project = current.project_path
     wanted = benchmark.sets or tuple(asked.sets if benchmark.plan == "full" else asked.standard_sets)
@@ -46,6 +50,9 @@ def compare(
     protocol: dict[str, Any], runs: pd.DataFrame, benchmark: BenchmarkConfig
 ) -> tuple[dict[str, Any], str, Figure, Figure, Figure, Figure, Figure]:
     """Figures for machines, the page, and the pictures."""
+    from rlmba_pipelines.benchmark import figures, tables
+    from rlmba_pipelines.benchmark.page import page
+
     asked = Protocol(**protocol)
     values = tables.areas(runs)
     against_reference = tables.comparison(values, asked.reference)
