@@ -11,7 +11,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from curves import REPORTED_SEEDS, ROOT, SETTING, machine, write
+from curves import REPORTED_SEEDS, ROOT, SETTING, write
+from rlmba_pipelines.benchmark.page import machine
 from rlmba_pipelines.reporting.palette import LIGHT
 
 PAGE = ROOT / "docs" / "ablations.md"

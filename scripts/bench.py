@@ -10,18 +10,17 @@ import logging
 import os
 from pathlib import Path
 
-import yaml
 from kedro.framework.startup import bootstrap_project
 
 from rlmba_pipelines.benchmark.protocol import Protocol
 from rlmba_pipelines.benchmark.runs import experiment_name
-from rlmba_pipelines.rounds.commits import PREPARED, Experiment
-from rlmba_pipelines.rounds.driver import Request, Runner, run_rounds
+from rlmba_pipelines.rounds.driver import Request, Runner
+from rlmba_pipelines.rounds.replay import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def prepare(protocol: Protocol) -> list[str]:
+def prepared_sets(protocol: Protocol) -> list[str]:
     """Names of the sets that are ready; a set whose manifest is there gets its features now."""
     ready = []
     for name, found in protocol.sets.items():
@@ -29,11 +28,7 @@ def prepare(protocol: Protocol) -> list[str]:
         if not manifest.exists():
             print(f"{name}: there is no {found.manifest}; the README says which 'make data-…' builds it")
             continue
-        experiment = experiment_name(name)
-        if not Experiment.of(ROOT, experiment).is_done(PREPARED):
-            print(f"{name}: reading and encoding")
-            asked = {"experiment": experiment, "manifest": str(manifest), "rounds": {"reference": None}}
-            run_rounds(Request(ROOT, None, asked, last=0), print)
+        prepare(ROOT, experiment_name(name), manifest)
         ready.append(name)
     return ready
 
@@ -46,8 +41,8 @@ def main() -> None:
     options = parser.parse_args()
     logging.getLogger("kedro").setLevel(logging.WARNING)
     bootstrap_project(ROOT)
-    protocol = Protocol(**yaml.safe_load((ROOT / "conf" / "benchmark" / "protocol.yml").read_text()))
-    ready = prepare(protocol)
+    protocol = Protocol.read(ROOT)
+    ready = prepared_sets(protocol)
     wanted = options.sets or (protocol.sets if options.plan == "full" else protocol.standard_sets)
     sets = [name for name in wanted if name in ready]
     if not sets:

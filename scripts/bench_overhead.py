@@ -18,8 +18,9 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-from curves import ROOT, ROUNDS, machine, prepare, prepared_task, write
+from curves import ROOT, ROUNDS, prepare, prepared_task, write
 from rlmba_pipelines import disk, hooks
+from rlmba_pipelines.benchmark.page import machine
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.rounds.driver import Request, Runner, quiet
 from rlmba_pipelines.rounds.unroll import FINAL, stage_name

@@ -5,32 +5,27 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import platform
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from kedro.framework.startup import bootstrap_project
 
-from rlmba_pipelines.config import Parameters
+from rlmba_pipelines.benchmark.runs import experiment_name, in_memory
 from rlmba_pipelines.labeling import SimulatedOracle
 from rlmba_pipelines.learning.metrics.learning_curve import area_under_curve
-from rlmba_pipelines.rounds.commits import PREPARED, Experiment
-from rlmba_pipelines.rounds.driver import Request, run_rounds
+from rlmba_pipelines.rounds import replay
+from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.parameters import merged
-from rlmba_pipelines.rounds.replay import task_of
-from rlmba_pipelines.simulation import simulate
 from rlmba_pipelines.simulation.round import RoundResult, Task
 from rlmba_pipelines.simulation.tables import TRAINING
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = "bench"
+BASE = experiment_name("emoji-67")
 ROUNDS = 5
 REPORTED_SEEDS = tuple(range(10))  # tuning used 100 and up
 SETTING = (
@@ -60,27 +55,24 @@ def prepare() -> None:
     """Make sure that samples and features of the experiment are there."""
     logging.getLogger("kedro").setLevel(logging.WARNING)
     bootstrap_project(ROOT)
-    if not Experiment.of(ROOT, BASE).is_done(PREPARED):
-        run_rounds(Request(ROOT, None, {"experiment": BASE, "rounds": {"rounds": ROUNDS}}), print)
+    replay.prepare(ROOT, BASE)
 
 
 @lru_cache(1)
 def prepared_task() -> tuple[Task, SimulatedOracle]:
     """The experiment in memory, read once a process."""
-    return task_of(Experiment.of(ROOT, BASE))
+    return replay.task_of(Experiment.of(ROOT, BASE))
 
 
-def in_memory(changes: Mapping[str, Any]) -> list[RoundResult]:
-    """All rounds with some parameters (nested like the YAML files) changed, on one thread."""
-    torch.set_num_threads(1)
+def with_changes(changes: Mapping[str, Any]) -> list[RoundResult]:
+    """All rounds with some parameters (nested like the YAML files) changed."""
     task, oracle = prepared_task()
-    asked = merged(task.parameters.model_dump(), changes)
-    return list(simulate(replace(task, parameters=Parameters(**asked)), oracle.label))
+    return in_memory(task, oracle.label, merged(task.parameters.model_dump(), changes))
 
 
 def run_in_memory(changes: Mapping[str, Any], seed: int) -> Run:
     """All rounds with some parameters changed and the seed given; what they came to."""
-    results = in_memory(merged(changes, {"rounds": {"seed": seed, "rounds": ROUNDS}}))
+    results = with_changes(merged(changes, {"rounds": {"seed": seed, "rounds": ROUNDS}}))
     points = [(int((r.labels["purpose"] == TRAINING).sum()), r.test["accuracy"]) for r in results if r.test]
     labels, accuracy = np.array(points).T
     bought = ",".join(sample_id for r in results for sample_id in r.batch["sample_id"])
@@ -90,15 +82,6 @@ def run_in_memory(changes: Mapping[str, Any], seed: int) -> Run:
         rewards=results[-1].state.rewards,
         picks=hashlib.sha256(bought.encode()).hexdigest()[:16],
     )
-
-
-def machine() -> dict[str, Any]:
-    """What figures were made on."""
-    return {
-        "cores": os.cpu_count(),
-        "processor": platform.machine(),
-        **{name: version(name) for name in ("rlmba_pipelines", "torch", "numpy", "kedro")},
-    }
 
 
 def write(path: Path, text: str) -> None:

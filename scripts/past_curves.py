@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from curves import ROOT, in_memory, prepared_task
+from curves import ROOT, prepared_task, with_changes
 from rlmba_pipelines.simulation.tables import TRAINING
 
 FILE = ROOT / "tests" / "golden" / "learning_curves.json"
@@ -23,7 +23,7 @@ def main() -> None:
         size = QUERY_SIZES[seed % len(QUERY_SIZES)]
         for strategy in STRATEGIES:
             chosen = {"strategy": strategy, "seed": seed, "rounds": ROUNDS, "start_size": size, "query_size": size}
-            measured = [r for r in in_memory({"rounds": chosen}) if r.validation]
+            measured = [r for r in with_changes({"rounds": chosen}) if r.validation]
             curves.append(
                 {
                     "strategy": strategy,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,21 +12,16 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from kedro.framework.startup import bootstrap_project
 
+from curves import ROOT, prepare, prepared_task
 from rlmba_pipelines import select
 from rlmba_pipelines.config import BalanceConfig, FusionConfig, Parameters, RoundsConfig
 from rlmba_pipelines.learning import evidence
 from rlmba_pipelines.learning.balance import modality_weights
-from rlmba_pipelines.rounds.commits import PREPARED, Experiment
-from rlmba_pipelines.rounds.driver import Request, run_rounds
-from rlmba_pipelines.rounds.replay import task_of
 from rlmba_pipelines.simulation import simulate
 from rlmba_pipelines.simulation.synthetic import Atom, World, synthetic_task
 
-ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "figures"
-BASE = "bench"  # the prepared experiment that make bench uses too
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")  # Okabe & Ito: told apart by everybody
 MARKERS = ("o", "s", "^", "D", "v")
 
@@ -111,7 +105,7 @@ def draw_selections(path: Path) -> None:
 
 def draw_weights(path: Path) -> None:
     """Modality weights over the rounds on the committed data, for each prior of AMCB."""
-    task, oracle = task_of(Experiment.of(ROOT, BASE))
+    task, oracle = prepared_task()
     priors = ("shapley", "published", "uniform")
     figure, axes = plt.subplots(1, len(priors), figsize=(10.5, 3.6), sharey=True, layout="constrained")
     for place, prior in zip(axes, priors, strict=True):
@@ -173,16 +167,13 @@ def save(figure: plt.Figure, path: Path) -> None:
 
 
 def main() -> None:
-    logging.getLogger("kedro").setLevel(logging.WARNING)
     torch.set_num_threads(1)
     plt.rcParams["svg.hashsalt"] = "rlmba"
     FIGURES.mkdir(parents=True, exist_ok=True)
-    bootstrap_project(ROOT)
     draw_terms(FIGURES / "terms.svg")
     draw_selections(FIGURES / "selections.svg")
     draw_known_weights(FIGURES / "known_weights.svg")
-    if not Experiment.of(ROOT, BASE).is_done(PREPARED):
-        run_rounds(Request(ROOT, None, {"experiment": BASE, "rounds": {"rounds": 5}}), print)
+    prepare()
     draw_weights(FIGURES / "weights.svg")
 
 

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    protocol = Protocol(**yaml.safe_load((ROOT / "conf" / "benchmark" / "protocol.yml").read_text()))
+    protocol = Protocol.read(ROOT)
     arms = yaml.safe_load(options.arms.read_text()) if options.arms else {}
     protocol = protocol.model_copy(update={"variants": {**protocol.variants, **arms}})
     names = [*arms, *options.strategies]

@@ -67,7 +67,7 @@ def test_a_set_that_is_not_prepared_is_named_with_what_to_do(project: Project) -
 
 
 def test_the_protocol_is_read_whole_and_its_seeds_never_overlap() -> None:
-    protocol = Protocol(**yaml.safe_load((ROOT / "conf/benchmark/protocol.yml").read_text()))
+    protocol = Protocol.read(ROOT)
     tuning, reported = protocol.seeds.tuning, protocol.seeds.reported
     assert tuning[1] < reported[0]
     assert reported[1] - reported[0] + 1 >= 20

@@ -59,9 +59,12 @@ class Loop:
         )  # fmt: skip
         self.terms = pd.DataFrame({"sample_id": IDS})
         self.samples = pd.DataFrame({"sample_id": IDS, "split": "pool", "cost": 1.0, "image": IDS})
+        files = {}
         for name in ("given_labels", "validation_labels", "test_labels"):
-            empty_labels().to_parquet(experiment.folder / f"{name}.parquet")
-        experiment.write_commit(Commit(PREPARED, DONE, "", {}, {}))
+            path = experiment.folder / f"{name}.parquet"
+            empty_labels().to_parquet(path)
+            files[name] = experiment.place_of(path)
+        experiment.write_commit(Commit(PREPARED, DONE, "", {}, {}, files))
         self._n_writes = 0
         self._crash_at: int | None = None
 

@@ -10,15 +10,14 @@ import pytest
 from kedro.framework.startup import bootstrap_project
 
 from conftest import ROOT
+from rlmba_pipelines.benchmark.runs import experiment_name
 from rlmba_pipelines.config import DifficultyConfig
 from rlmba_pipelines.labeling import SimulatedOracle
 from rlmba_pipelines.learning.difficulty import auroc
 from rlmba_pipelines.learning.evidence import FUSED_TERMS
 from rlmba_pipelines.learning.metrics.calibration import event_calibration_error
 from rlmba_pipelines.learning.metrics.statistics import paired_difference
-from rlmba_pipelines.rounds.commits import PREPARED, Experiment
-from rlmba_pipelines.rounds.driver import Request, Runner, quiet
-from rlmba_pipelines.rounds.replay import task_of
+from rlmba_pipelines.rounds.replay import prepare, task_of
 from rlmba_pipelines.simulation import steps
 from rlmba_pipelines.simulation.appraisal import appraise
 from rlmba_pipelines.simulation.round import Task
@@ -30,15 +29,9 @@ SEEDS, N_LABELS = range(10), 400
 
 @pytest.fixture(scope="module")
 def emoji() -> tuple[Task, SimulatedOracle]:
-    """The committed data, encoded once (experiment ``bench``, as for ``make bench``)."""
+    """The committed data, encoded once, as for ``make bench``."""
     bootstrap_project(ROOT)
-    experiment = Experiment.of(ROOT, "bench")
-    if not experiment.is_done(PREPARED):
-        with quiet():
-            Runner(Request(ROOT, None, {"experiment": "bench", "rounds": {"rounds": 5}}))(
-                "ingest", "feature_extraction", rounds=5
-            )
-    return task_of(experiment)
+    return task_of(prepare(ROOT, experiment_name("emoji-67")))
 
 
 def appraised_test(task: Task, oracle: SimulatedOracle, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:

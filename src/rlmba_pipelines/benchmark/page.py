@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
 
 from rlmba_pipelines.benchmark.protocol import ALL_LABELS, MAIN, Protocol
 from rlmba_pipelines.benchmark.tables import TARGETS, mean_over_sets
+
+
+def machine() -> dict[str, Any]:
+    """What figures were made on."""
+    return {
+        "cores": os.cpu_count(),
+        "processor": platform.machine(),
+        **{name: version(name) for name in ("rlmba_pipelines", "torch", "numpy", "kedro")},
+    }
 
 
 def page(

@@ -6,8 +6,6 @@ Every ``kedro`` command imports this module for the registry; what is heavy (sci
 from __future__ import annotations
 
 import json
-import os
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +40,7 @@ def run_benchmark(protocol: dict[str, Any], folder: Path, benchmark: BenchmarkCo
                 f"The set {name!r} of conf/benchmark/protocol.yml is not prepared; 'make bench' does that for every "
                 "set whose manifest is there, or give --params benchmark.sets=[NAME,…]."
             )
-    modalities = {name: tuple(read_object(e.folder / "setup.json")["modalities"]) for name, e in ready.items()}
+    modalities = {name: tuple(read_object(e.path_of(PREPARED, "setup"))["modalities"]) for name, e in ready.items()}
     return run_all(project, asked, asked.cells(benchmark.plan, wanted, modalities), folder, benchmark.workers)
 
 
@@ -51,7 +49,7 @@ def compare(
 ) -> tuple[dict[str, Any], str, Figure, Figure, Figure, Figure, Figure]:
     """Figures for machines, the page, and the pictures."""
     from rlmba_pipelines.benchmark import figures, tables
-    from rlmba_pipelines.benchmark.page import page
+    from rlmba_pipelines.benchmark.page import machine, page
 
     asked = Protocol(**protocol)
     values = tables.areas(runs)
@@ -63,10 +61,9 @@ def compare(
     mean_rank, critical, friedman = tables.ranks(values)
     facts = {
         "command": f"python scripts/bench.py --plan {benchmark.plan}",
-        "cores": os.cpu_count(),
         "critical": critical,
         "friedman": friedman,
-        **{name: version(name) for name in ("torch", "numpy", "rlmba_pipelines")},
+        **machine(),
     }
     found = {
         "about": facts,

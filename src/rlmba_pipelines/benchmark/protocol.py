@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from rlmba_pipelines.config import Share
@@ -71,6 +73,10 @@ class Control(_Frozen):
 
 class Protocol(_Frozen):
     """The whole file."""
+
+    @classmethod
+    def read(cls, project_path: Path) -> Protocol:
+        return cls(**yaml.safe_load((project_path / "conf" / "benchmark" / "protocol.yml").read_text()))
 
     seeds: Seeds
     sets: dict[str, BenchmarkSet]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import lru_cache
@@ -24,12 +24,12 @@ from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.labeling import SimulatedOracle
 from rlmba_pipelines.learning.types import rng_of
-from rlmba_pipelines.rounds.commits import Experiment, read_table
+from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.parameters import merged
-from rlmba_pipelines.rounds.replay import task_of
+from rlmba_pipelines.rounds.replay import hidden_labels, task_of
 from rlmba_pipelines.simulation import simulate
-from rlmba_pipelines.simulation.round import Task
-from rlmba_pipelines.simulation.tables import TRAINING, pool_ids
+from rlmba_pipelines.simulation.round import RoundResult, Task
+from rlmba_pipelines.simulation.tables import TRAINING, Answer
 
 METRICS = ("accuracy", "macro_accuracy", "macro_f1", "nll", "ece", "worst_decile", "worst_modality", "imbalance")
 
@@ -75,35 +75,39 @@ def run_all(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Pa
 
 def run_cell(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
     """One run: the digest of its parameters, its curve on the test split, and how long it took."""
+    started = time.perf_counter()
+    task, hidden = _task(project, cell.set)
+    control = protocol.controls.get(cell.condition, Control())
+    rng = rng_of(cell.seed, 0, f"benchmark {cell.condition}")
+    lost = _best_modality(project, cell.set) if control.data.missing else ""
+    task, hidden = damaged(task, hidden, control.data, lost, rng)
+    asked = _asked(project, protocol, cell)
+    oracle = SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(ids)])
+    results = in_memory(task, oracle.label, asked)
+    curve = [
+        {
+            "round": k,
+            "labels": int((result.labels["purpose"] == TRAINING).sum()),
+            **{name: float(result.test[name]) for name in METRICS},
+            **{name: value for name, value in result.test.items() if name.startswith(("accuracy_", "shapley_"))},
+        }
+        for k, result in enumerate(results)
+        if result.test
+    ]
+    return {"parameters": _digest(asked), "curve": curve, "seconds": time.perf_counter() - started}
+
+
+def in_memory(task: Task, answer: Answer, asked: Mapping[str, Any]) -> list[RoundResult]:
+    """All rounds of a task under other parameters, nested like the YAML files, on one thread."""
     torch.set_num_threads(1)
     with threadpool_limits(limits=1):
-        started = time.perf_counter()
-        task, hidden = _task(project, cell.set)
-        control = protocol.controls.get(cell.condition, Control())
-        rng = rng_of(cell.seed, 0, f"benchmark {cell.condition}")
-        lost = _best_modality(project, cell.set) if control.data.missing else ""
-        task, hidden = damaged(task, hidden, control.data, lost, rng)
-        asked = _asked(project, protocol, cell)
-        task = replace(task, parameters=Parameters(**asked))
-        oracle = SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(ids)])
-        curve = [
-            {
-                "round": k,
-                "labels": int((result.labels["purpose"] == TRAINING).sum()),
-                **{name: float(result.test[name]) for name in METRICS},
-                **{name: value for name, value in result.test.items() if name.startswith(("accuracy_", "shapley_"))},
-            }
-            for k, result in enumerate(simulate(task, oracle.label))
-            if result.test
-        ]
-        return {"parameters": _digest(asked), "curve": curve, "seconds": time.perf_counter() - started}
+        return list(simulate(replace(task, parameters=Parameters(**asked)), answer))
 
 
 @lru_cache(2)
 def _task(project: Path, set_name: str) -> tuple[Task, pd.DataFrame]:
     experiment = Experiment.of(project, experiment_name(set_name))
-    hidden = read_table(experiment.folder / "hidden_labels.parquet")[["sample_id", "label"]]
-    return task_of(experiment)[0], hidden
+    return task_of(experiment)[0], hidden_labels(experiment)
 
 
 def _asked(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
@@ -117,7 +121,7 @@ def _asked(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
 
 @lru_cache(8)
 def _n_pool(project: Path, set_name: str) -> int:
-    return len(pool_ids(read_table(Experiment.of(project, experiment_name(set_name)).folder / "samples.parquet")))
+    return len(hidden_labels(Experiment.of(project, experiment_name(set_name))))
 
 
 @lru_cache(8)

@@ -12,7 +12,7 @@ from rlmba_pipelines.labeling import AnswerFile, Asked, sort_answers
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import NOT_LABELS, Ledger
 from rlmba_pipelines.rounds.batches import answers_in_force, nothing_asked
-from rlmba_pipelines.rounds.commits import Experiment, read_table
+from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.unroll import stage_name
 
@@ -91,7 +91,7 @@ def _told_classes(experiment: Experiment, parameters: Parameters, ledger: Ledger
     """The classes by anything but the answers: parameters, the command for it, and labels of the manifest."""
     told = {*parameters.rounds.classes, *ledger.classes()}
     for name in ("given_labels", "validation_labels", "test_labels"):
-        told |= set(read_table(experiment.folder / f"{name}.parquet")["label"])
+        told |= set(read_table(experiment.path_of(PREPARED, name))["label"])
     return frozenset(told)
 
 

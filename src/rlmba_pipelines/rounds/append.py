@@ -74,7 +74,7 @@ class _Merged:
     @classmethod
     def of(cls, experiment: Experiment, aside: Experiment, manifest: Path, parameters: Parameters) -> _Merged:
         names = ("samples", "validation_labels", "test_labels", "given_labels", "answers")
-        old, new = ({n: _prepared(e, n) for n in names} for e in (experiment, aside))
+        old, new = ({n: read_table(_place(e, n)) for n in names} for e in (experiment, aside))
         setup, found = read_object(_place(experiment, "setup")), read_object(_place(aside, "setup"))
         if found["modalities"] != setup["modalities"]:
             raise UserError(
@@ -116,17 +116,12 @@ def _place(experiment: Experiment, name: str) -> Path:
     Raises:
         UserError: it is not what was committed.
     """
-    commit = experiment.commit(PREPARED)
+    path, commit = experiment.path_of(PREPARED, name), experiment.commit(PREPARED)
     assert commit is not None
-    path = experiment.data_path / commit.files[name]
     found = experiment.damage(commit, name)
     if found:
         raise damaged(path, f"it is {found}")
     return path
-
-
-def _prepared(experiment: Experiment, name: str) -> pd.DataFrame:
-    return read_table(_place(experiment, name))
 
 
 def _check_unchanged(old: pd.DataFrame, new: pd.DataFrame, manifest: Path) -> None:

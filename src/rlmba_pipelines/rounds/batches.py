@@ -15,7 +15,7 @@ from rlmba_pipelines.labeling import DISPUTE, SETTLED, resolve, sheet_of
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import NOT_LABELS, Ledger
 from rlmba_pipelines.reporting.reasons import reasons_in_words
-from rlmba_pipelines.rounds.commits import ASKED, Experiment, read_object, read_table
+from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.unroll import stage_name
 from rlmba_pipelines.sources.media import folder_of_media
@@ -150,7 +150,7 @@ def _described(experiment: Experiment, parameters: Parameters, round_idx: int, r
     """The rows with a sentence each, and with paths that can be opened in place of references into the media root."""
     stage = stage_name(round_idx)
     terms = read_table(experiment.path_of(stage, "terms")) if round_idx else None
-    modalities = read_object(experiment.folder / "setup.json")["modalities"]
+    modalities = read_object(experiment.path_of(PREPARED, "setup"))["modalities"]
     described = rows.assign(why=reasons_in_words(rows, terms, modalities))
     root = media_folder(experiment, parameters)
     if root is None:

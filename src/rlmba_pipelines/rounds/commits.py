@@ -87,13 +87,13 @@ class Experiment:
         return self.data_path / "08_reporting" / self.name / "report.html"
 
     def path_of(self, stage: str, role: str) -> Path:
-        """Where a committed stage keeps a dataset.
+        """Where a committed stage keeps a dataset; datasets of the preparation have no stage in their names.
 
         Raises:
             UserError: the stage has none that is committed.
         """
         commit = self.commit(stage)
-        place = commit.files.get(f"{stage}.{role}") if commit else None
+        place = commit.files.get(role if stage == PREPARED else f"{stage}.{role}") if commit else None
         if place is None:
             raise UserError(f"{stage} of experiment {self.name!r} has no {role} yet; run 'kedro rounds run'.")
         return self.data_path / place

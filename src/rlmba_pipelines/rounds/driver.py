@@ -187,7 +187,8 @@ def stop_reason(experiment: Experiment, rounds: RoundsConfig, labeling: Labeling
 def bought_so_far(experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """The labels after the last committed round, the samples, and the setup."""
     labels = read_table(experiment.path_of(stage_name(experiment.rounds_done()), "labels_next"))
-    return labels, read_table(experiment.folder / "samples.parquet"), read_object(experiment.folder / "setup.json")
+    setup = read_object(experiment.path_of(PREPARED, "setup"))
+    return labels, read_table(experiment.path_of(PREPARED, "samples")), setup
 
 
 def read_json(experiment: Experiment, stage: str, role: str) -> dict[str, Any] | None:

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pandas as pd
+
 from rlmba_pipelines.datasets import FeaturesDataset
 from rlmba_pipelines.labeling import SimulatedOracle
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object, read_table
+from rlmba_pipelines.rounds.driver import Request, Runner, quiet
 from rlmba_pipelines.rounds.parameters import asked_for
+from rlmba_pipelines.rounds.unroll import PREPARATION
 from rlmba_pipelines.simulation.round import Task
+
+
+def prepare(project_path: Path, name: str, manifest: Path | None = None) -> Experiment:
+    """An experiment whose samples are read and encoded, now if they were not; nothing is bought.
+
+    Args:
+        manifest: None is the committed data.
+    """
+    experiment = Experiment.of(project_path, name)
+    if not experiment.is_done(PREPARED):
+        asked = {"experiment": name, **({"manifest": str(manifest)} if manifest else {})}
+        with quiet():
+            Runner(Request(project_path, None, asked))(*PREPARATION, rounds=1)
+    return experiment
 
 
 def task_of(experiment: Experiment) -> tuple[Task, SimulatedOracle]:
@@ -16,19 +36,27 @@ def task_of(experiment: Experiment) -> tuple[Task, SimulatedOracle]:
     Raises:
         UserError: the experiment is not prepared, or people answer it, so that no label is known in advance.
     """
-    if not experiment.is_done(PREPARED):
-        raise UserError(f"Experiment {experiment.name!r} has no samples yet; run 'kedro rounds run' first.")
-    setup = read_object(experiment.folder / "setup.json")
-    if setup["annotator"] != "simulated":
-        raise UserError(f"Experiment {experiment.name!r} is labeled by people; only simulated ones can be replayed.")
-    hidden = read_table(experiment.folder / "hidden_labels.parquet")
-    features = experiment.folder.parents[1] / "04_feature" / experiment.name / "features"
+    hidden = hidden_labels(experiment)
+    setup = read_object(experiment.path_of(PREPARED, "setup"))
     task = Task(
-        FeaturesDataset(filepath=str(features)).load(),
-        read_table(experiment.folder / "samples.parquet"),
-        read_table(experiment.folder / "validation_labels.parquet"),
-        read_table(experiment.folder / "test_labels.parquet"),
+        FeaturesDataset(filepath=str(experiment.path_of(PREPARED, "features"))).load(),
+        read_table(experiment.path_of(PREPARED, "samples")),
+        read_table(experiment.path_of(PREPARED, "validation_labels")),
+        read_table(experiment.path_of(PREPARED, "test_labels")),
         tuple(setup["classes"]),
         asked_for(experiment),
     )
     return task, SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(ids)])
+
+
+def hidden_labels(experiment: Experiment) -> pd.DataFrame:
+    """``sample_id, label`` of the whole pool, where the manifest holds them.
+
+    Raises:
+        UserError: as of ``task_of``.
+    """
+    if not experiment.is_done(PREPARED):
+        raise UserError(f"Experiment {experiment.name!r} has no samples yet; run 'kedro rounds run' first.")
+    if read_object(experiment.path_of(PREPARED, "setup"))["annotator"] != "simulated":
+        raise UserError(f"Experiment {experiment.name!r} is labeled by people; only simulated ones can be replayed.")
+    return read_table(experiment.path_of(PREPARED, "answers"))[["sample_id", "label"]]

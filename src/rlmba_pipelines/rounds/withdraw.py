@@ -20,7 +20,7 @@ from rlmba_pipelines.datasets.arrays import EvidenceDataset, FeaturesDataset, Pr
 from rlmba_pipelines.encoders.cache import FeatureCache
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
-from rlmba_pipelines.rounds.commits import Experiment, damaged, read_table
+from rlmba_pipelines.rounds.commits import PREPARED, Experiment, damaged, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.rewriting import rewriting
 from rlmba_pipelines.simulation.tables import MEDIA
@@ -62,7 +62,7 @@ def withdraw(
         UserError: the experiment does not know one of the samples.
     """
     with locked(experiment.folder):
-        samples = read_table(experiment.folder / "samples.parquet")
+        samples = read_table(experiment.path_of(PREPARED, "samples"))
         with Ledger(experiment.ledger_path) as ledger:
             known = set(samples["sample_id"]) | set(ledger.withdrawn())
             unknown = sorted(set(sample_ids) - known)
@@ -181,7 +181,7 @@ _ERASE: Mapping[str, Erase] = {
 
 def _forget_features(experiment: Experiment, gone: set[str]) -> None:
     """Take the media of withdrawn samples out of the cache, unless another sample has the same media."""
-    samples = read_table(experiment.folder / "samples.parquet")
+    samples = read_table(experiment.path_of(PREPARED, "samples"))
     theirs = samples["sample_id"].isin(gone)
     for modality in [m for m in MODALITIES if f"{m}_sha256" in samples]:
         digests = samples[f"{modality}_sha256"]
