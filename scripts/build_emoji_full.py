@@ -1,6 +1,6 @@
 """Fetch and build the full emoji benchmark: every concept in ten styles, as picture, keywords and speech.
 
-    make data-emoji                                       # needs npm on the PATH; ten minutes on two cores
+    make data-emoji                                       # needs npm on the PATH
 
 Two manifests lie over the same media: emoji-70.csv (label: the Unicode subgroup, where it has at least eight concepts)
 and emoji-9.csv (label: the Unicode group). Concepts stay whole in one split, which is the same in both. The art of

@@ -16,11 +16,8 @@ from __future__ import annotations
 
 import argparse
 import bz2
-import csv
-import hashlib
 import io
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,8 +26,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from rawdata.files import Shards, write_sums
-from rawdata.splits import digest
+from rawdata.debian import Package, fetch
+from rawdata.files import Shards, write, write_manifest, write_sums
+from rawdata.splits import SPLIT_SHARE, digest, divide
 
 try:
     from fontTools.ttLib import TTFont
@@ -39,14 +37,16 @@ except ImportError as error:
     sys.exit(f"{error.name} is missing: pip install -r scripts/requirements-data.txt, then run this again.")
 
 SHARD_BYTES = 2 * 1024 * 1024
-# Debian package -> version, and the sha256 of its file.
-PACKAGES = {
-    "unicode-data": ("15.0.0-1", "5efef23bbb1c6a133ecbdd63a2cfa07159ccacf5466a49e2426101c5ecd691fc"),
-    "fonts-arphic-ukai": ("0.2.20080216.2-5", "b9db73184895b067f7911f9adbf3b137df99c2d4ec5425b4ad779a9834b7110b"),
-    "fonts-arphic-uming": ("0.2.20080216.2-11", "2676b21b90df94f23418610291b71b43720c95cdccb420b97ab56edfd3ce4cf5"),
-    "fonts-wqy-zenhei": ("0.9.45-8", "cfed2c29164ff2f133e40ed2046610b172b8618d174840936ac4ec9b6fd668e7"),
-    "fonts-hanazono": ("20170904-2.1", "a6943366b4f5a6cec34221f8b4eb22555a628f0ee6ef4e3d3401cabe9363aeae"),
-}
+PACKAGES = tuple(
+    Package(*pinned)
+    for pinned in (
+        ("unicode-data", "15.0.0-1", "5efef23bbb1c6a133ecbdd63a2cfa07159ccacf5466a49e2426101c5ecd691fc"),
+        ("fonts-arphic-ukai", "0.2.20080216.2-5", "b9db73184895b067f7911f9adbf3b137df99c2d4ec5425b4ad779a9834b7110b"),
+        ("fonts-arphic-uming", "0.2.20080216.2-11", "2676b21b90df94f23418610291b71b43720c95cdccb420b97ab56edfd3ce4cf5"),
+        ("fonts-wqy-zenhei", "0.9.45-8", "cfed2c29164ff2f133e40ed2046610b172b8618d174840936ac4ec9b6fd668e7"),
+        ("fonts-hanazono", "20170904-2.1", "a6943366b4f5a6cec34221f8b4eb22555a628f0ee6ef4e3d3401cabe9363aeae"),
+    )
+)
 FONTS = {  # brush, print, sans serif, print drawn stroke by stroke
     "kai": "usr/share/fonts/truetype/arphic/ukai.ttc",
     "ming": "usr/share/fonts/truetype/arphic/uming.ttc",
@@ -63,9 +63,9 @@ RELATIVES = {
 }
 
 MIN_GROUPS_PER_CLASS, MAX_ROWS_PER_CLASS = 60, 220
-SPLIT_SHARE = {"pool": 0.68, "validation": 0.07, "test": 0.25}  # of the groups
 IMAGE_SIDE, GLYPH_SIZE = 96, 84
-COLUMNS = ["sample_id", "image", "text", "label", "split", "group", "meta_typeface"]
+MANIFEST = "manifest.csv"
+COLUMNS = ("sample_id", "image", "text", "label", "split", "group", "meta_typeface")
 
 POINTER = re.compile(r"\((?:[^()]*\b(?:same as|form|variant|interchangeable|abbreviated|simplified)\b[^()]*)\)", re.I)
 GIVEAWAY = re.compile(r"[^,;.()]*\brad(?:ical|\.)[^,;.()]*", re.I)  # definitions that name the radical
@@ -84,24 +84,6 @@ class Character(NamedTuple):
     @property
     def glyph(self) -> str:
         return chr(int(self.sample_id[1:], 16))
-
-
-def fetch(folder: Path) -> dict[str, Path]:
-    """Download every pinned package into ``folder``, check its sha256 and say where it lies."""
-    for tool in ("apt-get", "dpkg-deb"):
-        if shutil.which(tool) is None:
-            sys.exit(f"{tool} is missing: build this set on Debian, or in a container of it.")
-    found = {}
-    for name, (version, sha256) in PACKAGES.items():
-        package = folder / f"{name}_{version}_all.deb"
-        if not package.exists():
-            command = ["apt-get", "download", "--quiet", f"{name}={version}"]
-            if subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL).returncode:
-                sys.exit(f"apt-get could not fetch {name}={version}: run apt-get update; Debian 12 has this version.")
-        if (is_now := hashlib.sha256(package.read_bytes()).hexdigest()) != sha256:
-            sys.exit(f"{package.name} has sha256 {is_now}, not the pinned: delete it and run this again.")
-        found[name] = package
-    return found
 
 
 def read_unihan(file: Path, keys: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -184,23 +166,13 @@ def choose_rows(characters: Iterable[Character]) -> list[tuple[str, Character]]:
     groups = defaultdict[str, set[str]](set)
     for character in by_chance:
         groups[character.label].add(character.group)
-    taken: Counter[str] = Counter()
-    rows = []
+    taken: dict[str, list[Character]] = defaultdict(list)
     for character in by_chance:
-        if len(groups[character.label]) >= MIN_GROUPS_PER_CLASS and taken[character.label] < MAX_ROWS_PER_CLASS:
-            taken[character.label] += 1
-            rows.append((split_of(character.group), character))
+        if len(groups[character.label]) >= MIN_GROUPS_PER_CLASS and len(taken[character.label]) < MAX_ROWS_PER_CLASS:
+            taken[character.label].append(character)
+    split_of = divide({label: Counter(character.group for character in rows) for label, rows in taken.items()})
+    rows = [(split_of[character.group], character) for rows in taken.values() for character in rows]
     return sorted(rows, key=lambda row: (list(SPLIT_SHARE).index(row[0]), row[1].sample_id))
-
-
-def split_of(group: str) -> str:
-    """The split of a group, by its name alone."""
-    place = int(digest("split", group)[:12], 16) / 16**12
-    for split, share in SPLIT_SHARE.items():
-        if place < share:
-            return split
-        place -= share
-    return "test"
 
 
 class Typefaces:
@@ -228,7 +200,7 @@ class Typefaces:
 def licences_of(root: Path) -> str:
     """The copyright file of every package, in one page."""
     pages = [f"# Han characters: whose they are\n\nBuilt from Debian packages by {Path(__file__).name}.\n"]
-    for name, (version, _) in PACKAGES.items():
+    for name, version, _ in PACKAGES:
         text = (root / "usr/share/doc" / name / "copyright").read_text(encoding="utf-8", errors="replace")
         pages.append(f"## {name} {version}\n\n```\n{text.rstrip()}\n```\n")
     return "\n".join(pages)
@@ -236,7 +208,6 @@ def licences_of(root: Path) -> str:
 
 def build(out: Path, packages: Mapping[str, Path]) -> None:
     """Write shards, manifest, licences and sums into ``out``."""
-    out.mkdir(parents=True, exist_ok=True)
     for stale in out.glob("*.zip"):
         stale.unlink()
     with tempfile.TemporaryDirectory() as temporary:
@@ -244,37 +215,28 @@ def build(out: Path, packages: Mapping[str, Path]) -> None:
         for package in packages.values():
             subprocess.run(["dpkg-deb", "--extract", str(package), str(root)], check=True)
         images, typefaces = Shards(out, "image", SHARD_BYTES), Typefaces(root)
-        with (out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-            manifest = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            manifest.writeheader()
-            for split, character in choose_rows(read_characters(root / UNIHAN)):
-                if drawn := typefaces.draw(character):
-                    typeface, png = drawn
-                    manifest.writerow(
-                        {
-                            "sample_id": character.sample_id,
-                            "image": images.add(f"{character.sample_id}.png", png),
-                            "text": character.text,
-                            "label": character.label,
-                            "split": split,
-                            "group": character.group,
-                            "meta_typeface": typeface,
-                        }
-                    )
+        rows = []
+        for split, character in choose_rows(read_characters(root / UNIHAN)):
+            if drawn := typefaces.draw(character):
+                typeface, png = drawn
+                image = images.add(f"{character.sample_id}.png", png)
+                cells = (character.sample_id, image, character.text, character.label, split, character.group, typeface)
+                rows.append(dict(zip(COLUMNS, cells, strict=True)))
         images.close()
-        (out / "LICENSES.md").write_text(licences_of(root), encoding="utf-8")
-    write_sums(out, [*sorted(out.glob("*.zip")), out / "manifest.csv"])
+        write_manifest(out / MANIFEST, rows, COLUMNS)
+        write(out / "LICENSES.md", licences_of(root).encode())
+    write_sums(out, [*sorted(out.glob("*.zip")), out / MANIFEST])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build the Han characters from pinned Debian packages.")
     parser.add_argument("--out", type=Path, default=Path("data/01_raw/han"), help="folder to write")
-    parser.add_argument("--packages", type=Path, help="folder that keeps the Debian packages (default: none)")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.packages or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        build(arguments.out, fetch(folder))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    packages = fetch(PACKAGES, arguments.out)
+    build(arguments.out, packages)
+    for package in packages.values():
+        package.unlink()
 
 
 if __name__ == "__main__":

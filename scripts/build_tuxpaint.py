@@ -1,6 +1,6 @@
 """Fetch the Tux Paint stamps: pictures, what they are called in twelve languages, and people saying it.
 
-    make data-tuxpaint                # needs apt-get and dpkg-deb (Debian, Ubuntu); 160 MB, a minute
+    make data-tuxpaint                # needs apt-get and dpkg-deb (Debian, Ubuntu); fetches 161 MB
 
 One row is one stamp in one language; the label is the stamp's outermost folder, where at least twelve stamps have
 speech. The recordings are the original ones (Ogg Vorbis); pictures are rendered in a square on white. All is GPL-2, by
@@ -10,7 +10,6 @@ Bill Kendrick and many others (see the package's own notice): it may be used, bu
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -18,8 +17,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from rawdata.debian import Package, fetch
 from rawdata.files import pack, write, write_manifest, write_sums
-from rawdata.npm import check
 from rawdata.splits import divide
 from rawdata.tuxpaint import Stamp, groups_of, in_large_folders, read_stamps, sizes_of_groups
 
@@ -30,33 +29,17 @@ try:
 except ImportError as error:
     sys.exit(f"{error.name} is missing: pip install -r scripts/requirements-data.txt, then run this again.")
 
-PACKAGE, VERSION = "tuxpaint-stamps-default", "2022.06.04-1"
-SHA256 = "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"
+PACKAGE = Package(
+    "tuxpaint-stamps-default", "2022.06.04-1", "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"
+)
 STAMPS = "./usr/share/tuxpaint/stamps/"
 MANIFEST, PICTURES = "tux-13.csv", "image.zip"
 MIN_STAMPS = 12
 IMAGE_SIDE, WEBP_QUALITY = 160, 80
 
 
-def fetch(folder: Path) -> Path:
-    """The Debian package in ``folder``; one that was put there by hand is as good."""
-    package = folder / f"{PACKAGE}_{VERSION}_all.deb"
-    by_hand = f"put {package.name} of a Debian archive into {folder} by hand, then run this again."
-    if not package.exists():
-        if shutil.which("apt-get") is None:
-            sys.exit(f"apt-get is missing, which fetches the stamps: {by_hand}")
-        print(f"fetching {package.name} (161 MB) …")
-        command = ["apt-get", "download", "--quiet=2", f"{PACKAGE}={VERSION}"]
-        if subprocess.run(command, cwd=folder, stderr=subprocess.DEVNULL).returncode:
-            sys.exit(f"apt-get could not fetch {PACKAGE} {VERSION}: run apt-get update first, or {by_hand}")
-    check(package, SHA256)
-    return package
-
-
 def members(package: Path) -> dict[str, bytes]:
     """Path below the stamps' folder -> content, unpacked but not installed."""
-    if shutil.which("dpkg-deb") is None:
-        sys.exit("dpkg-deb is missing, which unpacks the stamps: install dpkg, then run this again.")
     with (
         subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE) as unpacked,
         tarfile.open(fileobj=unpacked.stdout, mode="r|") as tar,
@@ -116,7 +99,7 @@ def main() -> None:
         print(f"{out} is complete; delete it to build it again.")
         return
     out.mkdir(parents=True, exist_ok=True)
-    package = fetch(out)
+    package = fetch([PACKAGE], out)[PACKAGE.name]
     files = members(package)
     stamps = in_large_folders(read_stamps(files), MIN_STAMPS)
     write_media(out, stamps, files)

@@ -6,8 +6,9 @@ import csv
 import hashlib
 import io
 import os
+import sys
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 COLUMNS = ("sample_id", "image", "text", "audio", "label", "split", "group", "meta_style", "meta_language")
@@ -31,10 +32,10 @@ def write(path: Path, content: bytes) -> None:
     os.replace(temporary, path)
 
 
-def write_manifest(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
-    """Rows with the fields ``COLUMNS``; a manifest without styles or languages leaves these empty."""
+def write_manifest(path: Path, rows: Iterable[Mapping[str, str]], columns: Sequence[str] = COLUMNS) -> None:
+    """Rows with the fields ``columns``; a manifest without styles or languages leaves these empty."""
     text = io.StringIO(newline="")
-    manifest = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    manifest = csv.DictWriter(text, columns, lineterminator="\n")
     manifest.writeheader()
     manifest.writerows(rows)
     write(path, text.getvalue().encode())
@@ -44,6 +45,12 @@ def write_sums(folder: Path, paths: Iterable[Path]) -> None:
     """``SHA256SUMS``, as sha256sum writes it."""
     sums = (f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths)
     write(folder / "SHA256SUMS", "".join(sums).encode())
+
+
+def check(path: Path, sha256: str) -> None:
+    """Leave, in one sentence, when a fetched file is not the pinned one."""
+    if (found := hashlib.sha256(path.read_bytes()).hexdigest()) != sha256:
+        sys.exit(f"{path.name} has sha256 {found}, not the pinned: delete it and run this again.")
 
 
 class Shards:

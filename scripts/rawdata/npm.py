@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,8 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from rawdata.files import check
 
 
 class Package(NamedTuple):
@@ -34,12 +35,6 @@ def fetch(packages: Mapping[str, Package], folder: Path) -> dict[str, Path]:
         check(tarball, sha256)
         tarballs[key] = tarball
     return tarballs
-
-
-def check(path: Path, sha256: str) -> None:
-    """Leave, in one sentence, when a fetched file is not the pinned one."""
-    if (found := hashlib.sha256(path.read_bytes()).hexdigest()) != sha256:
-        sys.exit(f"{path.name} has sha256 {found}, not the pinned: delete it and run this again.")
 
 
 def members(tarball: Path) -> dict[str, bytes]:

@@ -30,29 +30,43 @@ def read_records(data: bytes, path: Path) -> tuple[list[str], Iterable[Record]]:
         UserError: it is not UTF-8, a row is not what the file's kind says, or a cell is no text; on reading it, or the
             row in question.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path.name}, row {row}: the file is not UTF-8 text; save it with encoding UTF-8.") from error
+    text = decoded(data, path.name)
     return _from_csv(text, path.name) if path.suffix.lower() == ".csv" else _from_json_lines(text, path.name)
 
 
-def _from_csv(text: str, name: str) -> tuple[list[str], Iterator[Record]]:
+def decoded(data: bytes, name: str) -> str:
+    """The text of a file.
+
+    Raises:
+        UserError: it is not UTF-8; the row is named.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{name}, row {row}: the file is not UTF-8 text; save it with encoding UTF-8.") from error
+
+
+def csv_rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file with their numbers, from 1; a blank line has no cells.
+
+    Raises:
+        UserError: a row is none of CSV.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    row = 0
+    while True:
+        row += 1
+        try:
+            yield row, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UserError(f"{name}, row {row}: this is not a row of CSV ({error}); mend its quotes.") from error
 
-    def numbered() -> Iterator[tuple[int, list[str]]]:
-        row = 0
-        while True:
-            row += 1
-            try:
-                yield row, next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise UserError(f"{name}, row {row}: this is not a row of CSV ({error}); mend its quotes.") from error
 
-    rows = numbered()
+def _from_csv(text: str, name: str) -> tuple[list[str], Iterator[Record]]:
+    rows = csv_rows(text, name)
     header = next(rows, (1, []))[1]
     columns = [c.strip() for c in header]
 

@@ -21,7 +21,6 @@ from build_han import (  # noqa: E402
     groups_of,
     plain,
     read_characters,
-    split_of,
 )
 
 
@@ -77,11 +76,12 @@ def test_a_group_is_in_one_split_even_if_its_characters_are_of_two_classes():
     assert set.union(*splits.values()) == set(SPLIT_SHARE)
 
 
-def test_splits_have_their_shares_and_are_known_by_the_name_of_the_group_alone():
-    n = 20_000
-    found = Counter(split_of(f"u{i:05x}") for i in range(n))
-    for split, share in SPLIT_SHARE.items():
-        assert found[split] / n == pytest.approx(share, abs=4 * (0.25 / n) ** 0.5)
+def test_every_class_comes_close_to_the_shares_of_the_splits():
+    classes = {label: made_up(200, label, group_size=2, start=1000 * n) for n, label in enumerate("abc")}
+    rows = choose_rows([character for characters in classes.values() for character in characters])
+    for label in classes:
+        found = Counter(split for split, character in rows if character.label == label)
+        assert {split: found[split] / 200 for split in found} == pytest.approx(SPLIT_SHARE, abs=0.01)
 
 
 def test_characters_are_read_without_radicals_themselves_and_second_copies_and_with_their_variants(tmp_path):

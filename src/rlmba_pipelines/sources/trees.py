@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +11,7 @@ from typing import Any, NoReturn
 import pandas as pd
 
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.records import csv_rows, decoded
 from rlmba_pipelines.sources.manifest import MODALITIES
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov")
@@ -54,16 +53,7 @@ def read_rows(path: Path, n_cells: int) -> Iterator[tuple[int, list[str]]]:
     Raises:
         UserError: a row does not have ``n_cells`` cells.
     """
-    rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    number = 0
-    while True:
-        number += 1
-        try:
-            cells = next(rows, None)
-        except csv.Error as error:
-            raise UserError(f"{path}, row {number}: this is not a row of CSV ({error}); mend its quotes.") from error
-        if cells is None:
-            return
+    for number, cells in csv_rows(read_text(path), str(path)):
         if cells and len(cells) != n_cells:
             raise UserError(
                 f"{path}, row {number}: the row has {len(cells)} cells and not {n_cells}; fetch the file again."
@@ -79,11 +69,9 @@ def read_text(path: Path) -> str:
         UserError: it cannot be read, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return decoded(path.read_bytes(), str(path))
     except OSError as error:
         raise UserError(f"{path}: the file cannot be read ({error.strerror}); the data set needs it.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: the file is not UTF-8 text; save it with encoding UTF-8.") from error
 
 
 def own_text(text: str) -> str:
