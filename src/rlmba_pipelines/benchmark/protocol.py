@@ -81,6 +81,7 @@ class Protocol(_Frozen):
     seeds: Seeds
     sets: dict[str, BenchmarkSet]
     learner: dict[str, Any]
+    start_strategy: str
     reference: str
     candidate: str
     strategies: dict[Literal["standard", "full"], tuple[str, ...]]
@@ -93,8 +94,9 @@ class Protocol(_Frozen):
     def parameters(self, cell: Cell) -> dict[str, Any]:
         """What a cell changes in ``conf/base``, nested."""
         of_set, control = self.sets[cell.set], self.controls.get(cell.condition, Control())
-        sizes = {"start_size": of_set.start_size, "query_size": of_set.query_size, "rounds": of_set.rounds}
-        changes = merged(self.learner, {"rounds": {**sizes, "budget": None, "candidates": None}})
+        budget = {"start_size": of_set.start_size, "query_size": of_set.query_size, "rounds": of_set.rounds}
+        start = {"start_strategy": self.start_strategy, "budget": None, "candidates": None}
+        changes = merged(self.learner, {"rounds": {**budget, **start}})
         changes = merged(merged(changes, control.parameters), {"rounds": {"seed": cell.seed}})
         if cell.strategy == "rl_mba_published":
             changes = merged(changes, {"policy": {"name": "published"}})
