@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS ?= 1
 export KEDRO_LOGGING_CONFIG ?= conf/logging.yml
 
-.PHONY: help run test test-gpu test-statistical viz viz-site data data-emoji data-tuxpaint data-han bench bench-full bench-overhead bench-selection ablations durability science docs clean distclean install lint types imports
+.PHONY: help run test test-gpu test-statistical viz viz-site data data-emoji data-tuxpaint data-han bench bench-full bench-overhead bench-selection ablations policy durability science docs clean distclean install lint types imports
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -63,6 +63,9 @@ durability: install  ## kill a run at every write, fill the disk, go on, compare
 
 ablations: install  ## what each part of the default is worth, over ten seeds; docs/ablations.md (an hour or two, resumes)
 	@$(BIN)/python scripts/ablations.py
+
+policy: install  ## pre-train the policy that comes with the package on look-ahead episodes of the benchmark sets (resumes)
+	@$(BIN)/python scripts/pretrain.py
 
 science: install  ## pictures of the ideas into docs/figures
 	@$(BIN)/python scripts/science.py

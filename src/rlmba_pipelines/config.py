@@ -137,15 +137,15 @@ class RewardConfig(_Block):
 class PolicyConfig(_Block):
     """Which policy decides, and the prior θ it starts from: the ``Action`` of ``learning/types`` but its tilts."""
 
-    name: Literal["fixed", "stage_adaptive", "bandit", "reinforce", "published"] = "fixed"
+    name: Literal["fixed", "stage_adaptive", "bandit", "reinforce", "pretrained", "published"] = "fixed"
     options: dict[str, Any] = {}
     reward: RewardConfig = RewardConfig()
     fused_uncertainty: Share = 0.5
-    fused_kernel: float = Field(0.0, ge=0)
-    balanced_kernel: float = Field(0.5, ge=0)
-    raw_kernel: float = Field(0.5, ge=0)
-    exponent: float = Field(1.0, ge=0)
-    bandwidth_quantile: float = Field(0.1, gt=0, le=1)
+    fused_kernel: float = Field(0.2, ge=0)
+    balanced_kernel: float = Field(0.4, ge=0)
+    raw_kernel: float = Field(0.4, ge=0)
+    exponent: float = Field(0.5, ge=0)
+    bandwidth_quantile: float = Field(0.2, gt=0, le=1)
     difficulty: Share = 0.0  # share of the learned difficulty in the utility; needs difficulty.enabled
 
 

@@ -157,8 +157,8 @@ def test_herding_takes_the_share_of_difficulty_that_theta_asks_for():
     assert_array_equal(by_margin.sample_ids, select_batch("herding", plain, 8, rng).sample_ids)
     whole = select_batch("herding", view, 8, rng)
     row = {s: i for i, s in enumerate(plain.sample_ids)}
-    assert_allclose(whole.utility_Q, [d_N[row[s]] for s in whole.sample_ids])
-    assert_allclose(whole.reasons["difficulty"], whole.utility_Q)
+    assert_allclose(whole.reasons["difficulty"], [d_N[row[s]] for s in whole.sample_ids])
+    assert_allclose(whole.utility_Q, whole.reasons["difficulty"] ** view.action.exponent)
 
 
 def make_view_with(view, d_N, share=1.0):

@@ -204,7 +204,7 @@ def test_the_gradient_of_the_shared_scorer_agrees_with_finite_differences():
 
 
 def test_draws_have_the_stated_spread_around_the_mean():
-    policy = ReinforcePolicy(Action(), initial_weights(np.random.default_rng(0)), spread=0.3)
+    policy = ReinforcePolicy(Action(exponent=1.0), initial_weights(np.random.default_rng(0)), spread=0.3)
     rng, n = np.random.default_rng(1), 2000
     z = np.log([policy.act(SEEN, rng).exponent for _ in range(n)])
     assert abs(z.mean()) < 4 * 0.3 / np.sqrt(n)
@@ -212,7 +212,8 @@ def test_draws_have_the_stated_spread_around_the_mean():
 
 
 def test_over_many_episodes_reinforce_moves_theta_to_where_the_reward_is():
-    policy = ReinforcePolicy(Action(), initial_weights(np.random.default_rng(0)), learning_rate=0.05, reward_scale=0.5)
+    prior = Action(exponent=1.0)
+    policy = ReinforcePolicy(prior, initial_weights(np.random.default_rng(0)), learning_rate=0.05, reward_scale=0.5)
     rng = np.random.default_rng(1)
     for _ in range(600):
         action = policy.act(SEEN, rng)

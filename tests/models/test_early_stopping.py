@@ -95,7 +95,7 @@ def test_unless_asked_for_validation_is_not_looked_at():
 
 def test_it_looks_at_the_split_and_without_one_at_the_slice_that_was_bought():
     features, train, held = task()
-    state = steps.first_state(features.modalities, 0, PolicyConfig())
+    state = steps.first_state(features.modalities, (), 0, PolicyConfig())
     bought = pd.concat([frame(train, "training"), frame(held, "validation")], ignore_index=True)
     split = frame(held, "validation")[["sample_id", "label"]]
     by_slice = steps.learn(features, bought, split[:0], CLASSES, state, STOPPING)
@@ -109,7 +109,7 @@ def test_it_looks_at_the_split_and_without_one_at_the_slice_that_was_bought():
 def test_validation_labels_of_classes_not_met_yet_are_left_out():
     features, train, held = task()
     known = Labels(train.sample_ids[train.y < 3], train.y[train.y < 3], CLASSES[:3])
-    state = steps.first_state(features.modalities, 0, PolicyConfig())
+    state = steps.first_state(features.modalities, (), 0, PolicyConfig())
     split = frame(held, "validation")
     model = steps.learn(features, frame(known, "training"), split, CLASSES[:3], state, STOPPING)
     met = steps.learn(features, frame(known, "training"), split[split["label"] != "d"], CLASSES[:3], state, STOPPING)

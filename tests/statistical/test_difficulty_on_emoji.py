@@ -37,7 +37,7 @@ def emoji() -> tuple[Task, SimulatedOracle]:
 def appraised_test(task: Task, oracle: SimulatedOracle, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Terms of the test split after 400 random labels, and where the model is wrong there."""
     p = task.parameters
-    state = replace(steps.first_state(task.features.modalities, seed, p.policy), round_idx=1)
+    state = replace(steps.first_state(task.features.modalities, task.classes, seed, p.policy), round_idx=1)
     chosen = np.random.default_rng(seed).permutation(task.pool_ids)[:N_LABELS]
     batch = pd.DataFrame({"sample_id": chosen, "purpose": TRAINING, "round": 0, "cost": 1.0})
     labels = oracle.label(batch)

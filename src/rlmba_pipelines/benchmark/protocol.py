@@ -21,9 +21,10 @@ class _Frozen(BaseModel):
 
 
 class Seeds(_Frozen):
-    """First and last of the seeds that tuning may look at, and of those that are reported."""
+    """First and last of the seeds that tuning may look at, pre-training, and of those that are reported."""
 
     tuning: tuple[int, int]
+    pretraining: tuple[int, int]
     reported: tuple[int, int]
 
 
@@ -82,6 +83,7 @@ class Protocol(_Frozen):
     sets: dict[str, BenchmarkSet]
     learner: dict[str, Any]
     start_strategy: str
+    candidates: int | None
     reference: str
     candidate: str
     strategies: dict[Literal["standard", "full"], tuple[str, ...]]
@@ -95,7 +97,7 @@ class Protocol(_Frozen):
         """What a cell changes in ``conf/base``, nested."""
         of_set, control = self.sets[cell.set], self.controls.get(cell.condition, Control())
         budget = {"start_size": of_set.start_size, "query_size": of_set.query_size, "rounds": of_set.rounds}
-        start = {"start_strategy": self.start_strategy, "budget": None, "candidates": None}
+        start = {"start_strategy": self.start_strategy, "candidates": self.candidates, "budget": None}
         changes = merged(self.learner, {"rounds": {**budget, **start}})
         changes = merged(merged(changes, control.parameters), {"rounds": {"seed": cell.seed}})
         if cell.strategy == "rl_mba_published":

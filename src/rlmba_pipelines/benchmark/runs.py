@@ -50,7 +50,7 @@ def run_all(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Pa
     open_cells = []
     for cell in cells:
         record = _on_file(folder, cell)
-        if record and record["parameters"] == _digest(_asked(project, protocol, cell)):
+        if record and record["parameters"] == _digest(asked_of(project, protocol, cell)):
             found[cell] = record
         else:
             open_cells.append(cell)
@@ -76,12 +76,12 @@ def run_all(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Pa
 def run_cell(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
     """One run: the digest of its parameters, its curve on the test split, and how long it took."""
     started = time.perf_counter()
-    task, hidden = _task(project, cell.set)
+    task, hidden = task_and_labels(project, cell.set)
     control = protocol.controls.get(cell.condition, Control())
     rng = rng_of(cell.seed, 0, f"benchmark {cell.condition}")
     lost = _best_modality(project, cell.set) if control.data.missing else ""
     task, hidden = damaged(task, hidden, control.data, lost, rng)
-    asked = _asked(project, protocol, cell)
+    asked = asked_of(project, protocol, cell)
     oracle = SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(ids)])
     results = in_memory(task, oracle.label, asked)
     curve = [
@@ -105,12 +105,12 @@ def in_memory(task: Task, answer: Answer, asked: Mapping[str, Any]) -> list[Roun
 
 
 @lru_cache(2)
-def _task(project: Path, set_name: str) -> tuple[Task, pd.DataFrame]:
+def task_and_labels(project: Path, set_name: str) -> tuple[Task, pd.DataFrame]:
     experiment = Experiment.of(project, experiment_name(set_name))
     return task_of(experiment)[0], hidden_labels(experiment)
 
 
-def _asked(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
+def asked_of(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
     base = Parameters().model_dump(mode="json")  # of conf/base, whatever the experiment was prepared with
     if cell.strategy != ALL_LABELS:
         return merged(base, protocol.parameters(cell))
@@ -127,7 +127,7 @@ def _n_pool(project: Path, set_name: str) -> int:
 @lru_cache(8)
 def _best_modality(project: Path, set_name: str) -> str:
     """The modality whose features alone tell the test labels best, by a nearest-mean rule on the pool's true labels."""
-    task, hidden = _task(project, set_name)
+    task, hidden = task_and_labels(project, set_name)
     scores = {m: _nearest_mean_accuracy(task, hidden, m) for m in task.features.modalities}
     return max(scores, key=lambda name: scores[name])
 

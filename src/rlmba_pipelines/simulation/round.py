@@ -99,7 +99,7 @@ class Opened:
 def start_round(task: Task, answer: Answer) -> RoundResult:
     """Round 0: no model yet, a start batch."""
     p = task.parameters
-    state = steps.first_state(task.features.modalities, p.rounds.seed, p.policy)
+    state = steps.first_state(task.features.modalities, task.classes, p.rounds.seed, p.policy)
     batch = steps.choose_start(
         task.features, task.pool_ids, len(task.validation), task.given, task.classes, state, p.rounds, task.prices
     )
@@ -200,7 +200,7 @@ def simulate(
         state, labels = result.state, result.labels_next
     else:
         state = steps.next_state(
-            steps.first_state(task.features.modalities, p.rounds.seed, p.policy), empty_batch(0)
+            steps.first_state(task.features.modalities, task.classes, p.rounds.seed, p.policy), empty_batch(0)
         )
         labels = start
     for _ in range(p.rounds.rounds):

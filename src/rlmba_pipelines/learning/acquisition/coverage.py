@@ -100,7 +100,7 @@ def raw_rows(view: PoolView) -> UnitRows:
     formula="F(A) = Σ_x max_{a ∈ A ∪ L} k(x, a), k on raw features",
     when="The first batch, before there is a model.",
     deterministic=True,
-    options_from={"bandwidth_quantile": "chosen: the quantile of the default θ"},
+    options_from={"bandwidth_quantile": "chosen: narrow, as there is no model yet"},
 )
 def coverage(
     view: PoolView, query_size: int, rng: np.random.Generator, *, bandwidth_quantile: float = 0.1

@@ -104,6 +104,7 @@ def _policy(name: str) -> Any:
 def _policies() -> dict[str, Any]:
     from rlmba_pipelines.learning.policy.bandit import BanditPolicy
     from rlmba_pipelines.learning.policy.fixed import FixedPolicy
+    from rlmba_pipelines.learning.policy.pretrained import PretrainedPolicy
     from rlmba_pipelines.learning.policy.published import PublishedPolicy
     from rlmba_pipelines.learning.policy.reinforce import ReinforcePolicy
     from rlmba_pipelines.learning.policy.stage_adaptive import StageAdaptivePolicy
@@ -111,6 +112,7 @@ def _policies() -> dict[str, Any]:
     return {
         "bandit": BanditPolicy,
         "fixed": FixedPolicy,
+        "pretrained": PretrainedPolicy,
         "published": PublishedPolicy,
         "reinforce": ReinforcePolicy,
         "stage_adaptive": StageAdaptivePolicy,

@@ -33,11 +33,11 @@ class Action:
     """
 
     fused_uncertainty: float = 0.5
-    fused_kernel: float = 0.0
-    balanced_kernel: float = 0.5
-    raw_kernel: float = 0.5
-    exponent: float = 1.0
-    bandwidth_quantile: float = 0.1
+    fused_kernel: float = 0.2
+    balanced_kernel: float = 0.4
+    raw_kernel: float = 0.4
+    exponent: float = 0.5
+    bandwidth_quantile: float = 0.2
     difficulty: float = 0.0
     weigh_utility: bool = True
     weigh_kernel: bool = True

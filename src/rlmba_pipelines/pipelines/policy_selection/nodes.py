@@ -15,7 +15,7 @@ from rlmba_pipelines.simulation import decide, steps, tables
 
 def open_run(setup: dict[str, Any], rounds: RoundsConfig, policy: PolicyConfig) -> dict[str, Any]:
     """The state before anything was seen."""
-    return tables.state_to_dict(steps.first_state(setup["modalities"], rounds.seed, policy))
+    return tables.state_to_dict(steps.first_state(setup["modalities"], setup["classes"], rounds.seed, policy))
 
 
 def choose_start(
