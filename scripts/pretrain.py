@@ -45,7 +45,8 @@ def run_episode(set_name: str, seed: int, n_drawn: int, spread: float) -> list[d
     """The trials of an episode, as JSON, each with the CPU seconds since the one before."""
     protocol = Protocol.read(ROOT)
     task, hidden = task_and_labels(ROOT, set_name)
-    asked = asked_of(ROOT, protocol, Cell(set=set_name, condition=MAIN, strategy="frozen_policy", seed=seed))
+    asked = asked_of(ROOT, protocol, Cell(set=set_name, condition=MAIN, strategy=protocol.candidate, seed=seed))
+    asked["policy"]["name"] = "fixed"
     oracle = SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(ids)])
     torch.set_num_threads(1)
     found = []
