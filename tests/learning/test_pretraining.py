@@ -5,11 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rlmba_pipelines.config import PolicyConfig
 from rlmba_pipelines.learning.mdp import State
-from rlmba_pipelines.learning.policy.pretrained import SHAPES, STEP, PretrainedPolicy, coordinates
+from rlmba_pipelines.learning.policy import pretrained
+from rlmba_pipelines.learning.policy.pretrained import (
+    SHAPES,
+    STEP,
+    PretrainedPolicy,
+    coordinates,
+    fold_for,
+    provenance,
+    read_weights,
+)
 from rlmba_pipelines.learning.pretraining import Fitted, Trials, fit
 from rlmba_pipelines.learning.theta import SHARED_COORDINATES, action_at, coordinates_of
-from rlmba_pipelines.learning.types import Action
+from rlmba_pipelines.learning.types import Action, UserError
+from rlmba_pipelines.simulation.steps import first_state
 
 PRIOR = Action(fused_kernel=0.2, balanced_kernel=0.4, raw_kernel=0.4)
 EXPONENT, FUSED = SHARED_COORDINATES.index("exponent"), SHARED_COORDINATES.index("fused_uncertainty")
@@ -112,3 +123,36 @@ def test_states_unlike_any_of_the_training_act_like_the_farthest_of_them():
     policy = PretrainedPolicy(PRIOR, "made up", made_up_weights(np.random.default_rng(0)))
     far, farther = (State(0.5, nll, 0.1, 0.1, 0.1, {"image": 0.1}) for nll in (20.0, 1000.0))
     assert policy.act(far) == policy.act(farther)
+
+
+def test_every_fold_is_shipped_whole_and_a_family_is_known_by_its_classes():
+    about = provenance()
+    assert set(about["folds"]) == {"all", *(f"without_{family}" for family in about["families"])}
+    for fold in about["folds"]:
+        PretrainedPolicy.start(PRIOR, np.random.default_rng(0), fold=fold)
+    for family, classes in about["families"].items():
+        assert fold_for(classes) == fold_for(classes[: len(classes) // 2]) == f"without_{family}"
+    some = about["families"]["han"][:3]
+    assert fold_for(some) == "without_han"
+    assert fold_for([*some, "a", "b", "c"]) == fold_for(()) == "all"
+
+
+def test_a_run_takes_the_weights_that_never_saw_its_family():
+    classes = tuple(provenance()["families"]["emoji"][:20])
+    state = first_state(("image", "text"), classes, 0, PolicyConfig(name="pretrained"))
+    assert state.policy["fold"] == "without_emoji"
+    asked = PolicyConfig(name="pretrained", options={"fold": "all"})
+    assert first_state(("image", "text"), classes, 0, asked).policy["fold"] == "all"
+
+
+def test_unknown_folds_and_weights_that_are_not_those_shipped_are_refused_in_a_sentence(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="no fold 'nobody'; it has: all, without_emoji"):
+        read_weights("nobody")
+    for file in pretrained._folder().iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    content = bytearray((tmp_path / "all.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "all.safetensors").write_bytes(content)
+    monkeypatch.setattr(pretrained, "_folder", lambda: tmp_path)
+    with pytest.raises(UserError, match="'all' are not those that were shipped: install rlmba_pipelines again"):
+        read_weights("all")

@@ -5,7 +5,8 @@ Source   this project's; imitation of a look-ahead oracle: Liu et al. 2018 (ACL 
 Stated   nothing for this action.
 Chosen   ridge regression of the gain, compared within a state, on a quadratic in the coordinates of θ whose slopes are
          linear in the state; the policy goes to its maximum. The penalty on what hangs on the state is chosen by
-         leaving whole episodes out; where nothing predicts what was left out, the policy is the prior.
+         leaving whole episodes out. A slope counts as far as it stands out from twice its standard error (positive-part
+         James-Stein); where nothing predicts what was left out, the policy is the prior.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from rlmba_pipelines.learning.theta import MODALITY_COORDINATES, SHARED_COORDINA
 from rlmba_pipelines.learning.types import Action
 
 G, T, F, S = len(SHARED_COORDINATES), len(MODALITY_COORDINATES), len(MODALITY_FIELDS), len(SHARED_FIELDS)
+N_SLOPES = G * (1 + S) + T * F
 RIDGES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 1e6)  # on what hangs on the state; the last: nothing does
 STEADY_RIDGE = 1.0  # on slopes that are the same in every state
 CURVATURE_RIDGE = 30.0  # draws the curvature of each coordinate to the mean of all
 N_FOLDS = 5
 CURVATURE_FLOOR = 0.5  # of the mean curvature
+DOUBTFUL = 2.0  # standard errors: slopes within them are taken for noise
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def fit(episodes: Sequence[Sequence[Trials]], prior: Action) -> Fitted:
     scores = {ridge: _r2(design, gain, ridge) for ridge in RIDGES}
     ridge = max(scores, key=lambda r: scores[r])
     slopes, curvature = _solve(np.concatenate(design), np.concatenate(gain), ridge)
-    slopes *= scores[ridge] > 0
+    slopes *= (scores[ridge] > 0) * _trust(np.concatenate(design), np.concatenate(gain), slopes, curvature, ridge)
     shared_GI = slopes[: G * (1 + S)].reshape(G, 1 + S) / curvature[:G, None]
     modality_TF = slopes[G * (1 + S) :].reshape(T, F) / curvature[G:, None]
     weights = {"shared": shared_GI, "modality": modality_TF, "center": center_S, "scale": scale_S}
@@ -122,10 +125,7 @@ def _rows(
 
 def _solve(design: np.ndarray, gain: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
     """Slopes, and the curvature by coordinate: never below half of the mean, so that no step explodes."""
-    n_slopes = G * (1 + S) + T * F
-    penalty = np.full(n_slopes, ridge)
-    penalty[: G * (1 + S)].reshape(G, 1 + S)[:, 0] = STEADY_RIDGE
-    penalty[G * (1 + S) :] = STEADY_RIDGE
+    n_slopes, penalty = N_SLOPES, _penalty(ridge)
     squares = design[:, n_slopes:]
     # the mean curvature first, then how each differs from it
     pooled = np.concatenate([design[:, :n_slopes], squares.sum(axis=1, keepdims=True)], axis=1)
@@ -134,6 +134,24 @@ def _solve(design: np.ndarray, gain: np.ndarray, ridge: float) -> tuple[np.ndarr
     rest = gain - mean * squares.sum(axis=1)
     found = _ridge(design, rest, np.concatenate([penalty, np.full(G + T, CURVATURE_RIDGE)]))
     return found[:n_slopes], np.maximum(mean + found[n_slopes:], CURVATURE_FLOOR * mean)
+
+
+def _penalty(ridge: float) -> np.ndarray:
+    """On the slopes: ``ridge`` where they hang on the state."""
+    penalty = np.full(N_SLOPES, STEADY_RIDGE)
+    penalty[: G * (1 + S)].reshape(G, 1 + S)[:, 1:] = ridge
+    return penalty
+
+
+def _trust(
+    design: np.ndarray, gain: np.ndarray, slopes: np.ndarray, curvature: np.ndarray, ridge: float
+) -> np.ndarray:
+    """float64 in [0, 1] by slope: 1 - (two standard errors / slope) squared, or 0."""
+    rest = gain - design @ np.concatenate([slopes, curvature])
+    inverse = np.linalg.inv(design[:, :N_SLOPES].T @ design[:, :N_SLOPES] + np.diag(_penalty(ridge)))
+    error = np.sqrt(np.diag(inverse) * float((rest**2).mean()))
+    with np.errstate(divide="ignore"):
+        return np.maximum(1 - np.square(DOUBTFUL * error / np.abs(slopes)), 0.0)
 
 
 def _ridge(design: np.ndarray, target: np.ndarray, penalty: np.ndarray) -> np.ndarray:
