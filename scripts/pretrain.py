@@ -19,7 +19,9 @@ from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
+from matplotlib.figure import Figure
 from safetensors.numpy import save
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -29,14 +31,19 @@ from rlmba_pipelines.benchmark.runs import asked_of, experiment_name, task_and_l
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.labeling import SimulatedOracle
-from rlmba_pipelines.learning.policy.pretrained import ALL
+from rlmba_pipelines.learning.policy.pretrained import ALL, PretrainedPolicy, provenance
 from rlmba_pipelines.learning.pretraining import Fitted, Trials, fit
+from rlmba_pipelines.learning.theta import SHARED_COORDINATES
 from rlmba_pipelines.learning.types import rng_of
+from rlmba_pipelines.reporting.canvas import styled
+from rlmba_pipelines.reporting.palette import LIGHT
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object
 from rlmba_pipelines.simulation.decide import prior_of
 from rlmba_pipelines.simulation.look_ahead import episode
 
 ROOT = Path(__file__).resolve().parents[1]
+FIGURE = ROOT / "docs" / "figures" / "policy.svg"
+MARKERS = "os^Dv"
 SHIPPED = ROOT / "src" / "rlmba_pipelines" / "learning" / "policy" / "weights"
 FOLDER = ROOT / "data" / "08_reporting" / "pretraining"
 
@@ -107,6 +114,28 @@ def ship(protocol: Protocol, episodes: Mapping[str, Sequence[Sequence[Trials]]],
     (SHIPPED / "provenance.json").write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
 
 
+@styled
+def theta_over_rounds(protocol: Protocol, episodes: Mapping[str, Sequence[Sequence[Trials]]]) -> Figure:
+    """θ of the fold that never saw a set, in the states of that set's episodes, beside the prior."""
+    prior = prior_of(Parameters().policy)
+    figure = Figure(figsize=(10, 5), layout="constrained", facecolor=LIGHT["surface"])
+    for axes, coordinate in zip(figure.subplots(2, 3).flat, SHARED_COORDINATES, strict=True):
+        axes.axhline(getattr(prior, coordinate), color=LIGHT["ink"], linestyle="--", linewidth=1.5)
+        for marker, (name, found) in zip(MARKERS, episodes.items(), strict=False):
+            policy = PretrainedPolicy.start(
+                prior, np.random.default_rng(0), fold=f"without_{protocol.sets[name].family}"
+            )
+            chosen = np.array([[getattr(policy.act(t.state), coordinate) for t in episode] for episode in found])
+            rounds = np.arange(1, chosen.shape[1] + 1)
+            axes.plot(rounds, chosen.mean(axis=0), marker=marker, linewidth=1.5, markersize=5, label=name)
+        axes.set_ylim(bottom=0)
+        axes.set_title(coordinate.replace("_", " "), loc="left", fontsize=11)
+        axes.tick_params(labelsize=9)
+    figure.axes[0].legend(fontsize=9, frameon=False)
+    figure.supxlabel("round; dashed: the prior", fontsize=10)
+    return figure
+
+
 def git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -145,7 +174,10 @@ def main() -> None:
             with replacing(path, durable=False) as temporary:
                 temporary.write_text(json.dumps(job.result()))
     episodes, cpu_seconds = read_episodes(options.sets)
-    ship(Protocol.read(ROOT), episodes, cpu_seconds)
+    protocol = Protocol.read(ROOT)
+    ship(protocol, episodes, cpu_seconds)
+    provenance.cache_clear()
+    theta_over_rounds(protocol, episodes).savefig(FIGURE, metadata={"Date": None})
 
 
 if __name__ == "__main__":
