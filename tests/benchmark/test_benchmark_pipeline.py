@@ -68,8 +68,8 @@ def test_a_set_that_is_not_prepared_is_named_with_what_to_do(project: Project) -
 
 def test_the_protocol_is_read_whole_and_its_seeds_never_overlap() -> None:
     protocol = Protocol.read(ROOT)
-    tuning, reported = protocol.seeds.tuning, protocol.seeds.reported
-    assert tuning[1] < reported[0]
+    tuning, pretraining, reported = protocol.seeds.tuning, protocol.seeds.pretraining, protocol.seeds.reported
+    assert tuning[1] < pretraining[0] <= pretraining[1] < reported[0]
     assert reported[1] - reported[0] + 1 >= 20
     modalities = dict.fromkeys(protocol.sets, ("image", "text"))
     cells = protocol.cells("full", list(protocol.sets), modalities)
@@ -79,6 +79,7 @@ def test_the_protocol_is_read_whole_and_its_seeds_never_overlap() -> None:
     system = [cell for cell in cells if cell.condition == "system" and cell.strategy == "rl_mba"]
     assert all(protocol.parameters(cell)["balance"]["enter_fusion"] for cell in system)
     ours = [cell for cell in cells if cell.strategy == "uherding_our_kernels" and cell.condition == "main"]
-    assert all(protocol.parameters(cell)["policy"] == {"fused_uncertainty": 1.0} for cell in ours)
+    form = {"name": "fixed", "fused_uncertainty": 1.0, "exponent": 1.0}  # UHerding's
+    assert all(protocol.parameters(cell)["policy"] == form for cell in ours)
     assert all("strategy" not in protocol.parameters(cell)["rounds"] for cell in ours)
     assert {cell.condition for cell in cells} == {"main", *protocol.controls}

@@ -88,17 +88,15 @@ def test_where_weights_do_not_enter_equal_weights_and_uneven_ones_come_to_the_sa
 
 
 def test_difficulty_is_off_by_default_and_changes_nothing_until_herding_asks_for_it():
-    plain, learned = run(), run(difficulty=DifficultyConfig(**LEARNED))
+    policy = Parameters().policy.model_copy(update={"exponent": 1.0})  # asks for what is doubtful, hence for errors
+    plain, learned = run(policy=policy), run(difficulty=DifficultyConfig(**LEARNED), policy=policy)
     assert bought(plain) == bought(learned)
     assert all(r.difficulty == {} for r in plain)
     for quality in (r.difficulty for r in learned[1:-1]):
         enough = quality["labels"] >= 16 and 2 <= quality["errors"] <= quality["labels"] - 2
         assert quality["fitted"] == enough
     assert quality["fitted"] == 1
-    parameters = Parameters()
-    asking = run(
-        difficulty=DifficultyConfig(**LEARNED), policy=parameters.policy.model_copy(update={"difficulty": 1.0})
-    )
+    asking = run(difficulty=DifficultyConfig(**LEARNED), policy=policy.model_copy(update={"difficulty": 1.0}))
     last = asking[-2].batch
     np.testing.assert_allclose(last["utility"], last["difficulty"])
 
