@@ -43,7 +43,7 @@ def action_at(prior: Action, shared_G: np.ndarray, modality_MT: np.ndarray, moda
 
     >>> action = action_at(Action(exponent=1.0), np.array([0, 0, 0, 0, np.log(2), 0]), np.zeros((1, 2)), ["image"])
     >>> round(action.exponent, 12), action.raw_kernel, action.uncertainty_tilt
-    (2.0, 0.5, {'image': 0.0})
+    (2.0, 0.4, {'image': 0.0})
     """
     shared_G, modality_MT = np.asarray(shared_G, dtype=np.float64), np.asarray(modality_MT, dtype=np.float64)
     if shared_G.shape != (len(SHARED_COORDINATES),) or modality_MT.shape != (len(modalities), 2):
