@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from rlmba_pipelines.benchmark.protocol import ALL_LABELS, MAIN, Protocol
-from rlmba_pipelines.benchmark.tables import TARGETS, mean_over_sets
+from rlmba_pipelines.benchmark.tables import TARGETS, areas, comparison, mean_over_sets
 
 
 def machine() -> dict[str, Any]:
@@ -43,8 +43,9 @@ def page(
         "these sets, but for emoji-67.",
         "",
         f"{facts['cores']} cores, one thread a run; torch {facts['torch']}. Reported seeds {first}–{last}; here "
-        f"{len(done)} of them. One learner, one start batch a seed, for all strategies. *Area* is that under the "
-        "learning curve on the test split, in points of accuracy: the mean accuracy of a run. Differences are paired "
+        f"{len(done)} of them. One learner, one start batch a seed, for all strategies; {_looked_at(protocol)}. "
+        "*Area* is that under the learning curve on the test split, in points of accuracy: the mean accuracy of a "
+        "run. Differences are paired "
         "over seeds with the 95 % interval and p of the paired t-test; *Holm* is adjusted for all strategies of a set.",
         "",
         *_verdict(protocol, values),
@@ -74,6 +75,7 @@ def page(
         "",
         "![Area against the imbalance of the modalities](benchmarks_pareto.svg)",
         "",
+        *_balance(protocol, runs),
     ]
     controls = against_reference[against_reference["condition"] != MAIN]
     if len(controls):
@@ -110,8 +112,7 @@ def _set_table(protocol: Protocol, set_name: str, table: pd.DataFrame, needed: p
     for _, row in rows.iterrows():
         gap = ["", "", "", ""]
         if pd.notna(row.get("difference")):
-            interval = f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
-            gap = [interval, _p(row["p"]), _p(row["p_holm"]), _p(row["p_wilcoxon"])]
+            gap = [_gap(row), _p(row["p"]), _p(row["p_holm"]), _p(row["p_wilcoxon"])]
         reach = [_needed(of_set, row["strategy"], target) for target in TARGETS]
         name = f"**{row['strategy']}**" if row["strategy"] == protocol.candidate else row["strategy"]
         lines.append(f"| {' | '.join([name, str(row['seeds']), f'{row.area:.2f}', *gap, *reach])} |")
@@ -126,12 +127,42 @@ def _needed(of_set: pd.DataFrame, strategy: str, target: float) -> str:
     return f"{labels:.0f}" + ("" if pd.isna(share) else f" ({100 * share:.0f} %)")
 
 
+def _looked_at(protocol: Protocol) -> str:
+    if protocol.candidates is None:
+        return "each round looks at the whole pool"
+    return f"each round looks at {protocol.candidates:,} samples of the pool, drawn anew"
+
+
+def _balance(protocol: Protocol, runs: pd.DataFrame) -> list[str]:
+    """How the single modalities fare: the accuracy of the worst of their heads, and the imbalance of contributions."""
+    main = runs[runs["condition"] == MAIN]
+    worst, imbalance = (comparison(areas(main, name), protocol.reference) for name in ("worst_modality", "imbalance"))
+    lines = [
+        "Means over a run, as the area is: accuracy of the worst modality's own head, and the imbalance of Shapley "
+        "values (0: all modalities contribute alike), both times 100.",
+        "",
+        f"| set | strategy | worst modality | minus {protocol.reference} [95 %] | imbalance | minus "
+        f"{protocol.reference} [95 %] |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (_, left), (_, right) in zip(worst.iterrows(), imbalance.iterrows(), strict=True):
+        cells = [left["set"], left["strategy"], f"{left.area:.2f}", _gap(left), f"{right.area:.1f}", _gap(right)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _gap(row: pd.Series) -> str:
+    if pd.isna(row.get("difference")):
+        return ""
+    return f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+
+
 def _controls(table: pd.DataFrame) -> list[str]:
     lines = ["| condition | set | strategy | area | minus random [95 %] | p (Holm) |", "|---|---|---|---|---|---|"]
     for _, row in table.sort_values(["condition", "set", "area"], ascending=[True, True, False]).iterrows():
         gap = ["", ""]
         if pd.notna(row.get("difference")):
-            gap = [f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]", _p(row["p_holm"])]
+            gap = [_gap(row), _p(row["p_holm"])]
         cells = [row["condition"].replace("_", " "), row["set"], row["strategy"], f"{row['area']:.2f}", *gap]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
