@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from rlmba_pipelines.benchmark.protocol import ALL_LABELS, MAIN, Protocol
+from rlmba_pipelines.benchmark.runs import UNDER_USE
 from rlmba_pipelines.benchmark.tables import TARGETS, areas, comparison, mean_over_sets
 
 
@@ -148,6 +149,23 @@ def _balance(protocol: Protocol, runs: pd.DataFrame) -> list[str]:
     for (_, left), (_, right) in zip(worst.iterrows(), imbalance.iterrows(), strict=True):
         cells = [left["set"], left["strategy"], f"{left.area:.2f}", _gap(left), f"{right.area:.1f}", _gap(right)]
         lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, "", *_under_use(protocol, runs)]
+
+
+def _under_use(protocol: Protocol, runs: pd.DataFrame) -> list[str]:
+    """What the fusion leaves unused of its modalities, where that was measured."""
+    measured = runs[runs[UNDER_USE].notna()] if UNDER_USE in runs else runs[:0]
+    if measured.empty:
+        return []
+    lines = [
+        "Under-use: accuracy of a modality fitted alone minus that of its head inside the fusion, the largest over "
+        "modalities, on validation, times 100; mean over a run.",
+        "",
+        f"| set | strategy | under-use | minus {protocol.reference} [95 %] |",
+        "|---|---|---|---|",
+    ]
+    for _, row in comparison(areas(measured, UNDER_USE), protocol.reference).iterrows():
+        lines.append(f"| {row['set']} | {row['strategy']} | {row.area:.2f} | {_gap(row)} |")
     return [*lines, ""]
 
 

@@ -31,6 +31,7 @@ from rlmba_pipelines.simulation import simulate
 from rlmba_pipelines.simulation.round import RoundResult, Task
 from rlmba_pipelines.simulation.tables import TRAINING, Answer
 
+UNDER_USE = "under_use"  # measured on validation, where every modality is fitted alone too
 METRICS = ("accuracy", "macro_accuracy", "macro_f1", "nll", "ece", "worst_decile", "worst_modality", "imbalance")
 
 
@@ -90,6 +91,7 @@ def run_cell(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
             "labels": int((result.labels["purpose"] == TRAINING).sum()),
             **{name: float(result.test[name]) for name in METRICS},
             **{name: value for name, value in result.test.items() if name.startswith(("accuracy_", "shapley_"))},
+            **{name: value for name, value in result.validation.items() if name.startswith(UNDER_USE)},
         }
         for k, result in enumerate(results)
         if result.test
