@@ -46,6 +46,8 @@ def learning_curves(runs: pd.DataFrame, shown: Sequence[str], candidate: str, re
         ends.sort()
         low, high = axes.get_ylim()
         places = spread([end for end, _, _ in ends], 0.047 * (high - low))
+        above = max(0.0, max(places, default=high) - high)
+        places = [place - above for place in places]
         for place, (_, name, color) in zip(places, ends, strict=True):
             axes.annotate(
                 name, (1, place), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=8,
@@ -53,7 +55,9 @@ def learning_curves(runs: pd.DataFrame, shown: Sequence[str], candidate: str, re
                 fontweight="bold" if name == candidate else "normal",
             )  # fmt: skip
         axes.set_title(f"{set_name}: accuracy on test, %", loc="left", fontsize=10)
-        axes.set_xlabel("labels bought")
+        axes.set_xlabel("labels bought", fontsize=10)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.tick_params(labelsize=9)
     return figure
 
 

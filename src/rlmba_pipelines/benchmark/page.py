@@ -40,8 +40,8 @@ def page(
         "",
         f"Made by `{facts['command']}`; the same figures for machines are in [benchmarks.json](benchmarks.json), "
         "every measured round in `data/08_reporting/benchmark/runs.csv`. The protocol, "
-        "[conf/benchmark/protocol.yml](../conf/benchmark/protocol.yml), was written before anything was tuned on "
-        "these sets, but for emoji-67.",
+        "[conf/benchmark/protocol.yml](../conf/benchmark/protocol.yml), says what was tuned on what, and what of it "
+        "was changed when.",
         "",
         f"{facts['cores']} cores, one thread a run; torch {facts['torch']}. Reported seeds {first}–{last}; here "
         f"{len(done)} of them. One learner, one start batch a seed, for all strategies; {_looked_at(protocol)}. "
