@@ -116,7 +116,8 @@ def asked_of(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
     base = Parameters().model_dump(mode="json")  # of conf/base, whatever the experiment was prepared with
     if cell.strategy != ALL_LABELS:
         return merged(base, protocol.parameters(cell))
-    everything = {"start_size": _n_pool(project, cell.set), "start_strategy": "random", "rounds": 1}
+    whole = _n_pool(project, cell.set)
+    everything = {"start_size": whole, "candidates": None, "start_strategy": "random", "rounds": 1}
     random = cell.model_copy(update={"strategy": protocol.reference})
     return merged(merged(base, protocol.parameters(random)), {"rounds": everything})
 
