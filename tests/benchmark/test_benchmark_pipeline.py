@@ -24,6 +24,7 @@ def benchmarked(project: Project, media: Callable[..., Path]) -> Project:
     protocol = yaml.safe_load(path.read_text())
     protocol["sets"] = {"small": {"manifest": "m.csv", "family": "f", "start_size": 12, "query_size": 8, "rounds": 2}}
     protocol["standard_sets"] = ["small"]
+    protocol["candidates"] = 30
     protocol["controls"] = {"noise": {"data": {"label_noise": 0.2}}}
     protocol["control_strategies"] = ["random", "rl_mba"]
     path.write_text(yaml.safe_dump(protocol))
@@ -44,6 +45,8 @@ def test_a_benchmark_measures_compares_and_goes_on_where_it_stopped(benchmarked:
     assert sorted(set(runs["seed"])) == [1000, 1001]
     curves = runs[runs["strategy"] != ALL_LABELS]
     assert (curves.groupby(["strategy", "seed"])["labels"].apply(list).map(tuple) == (12, 20, 28)).all()
+    whole = runs[runs["strategy"] == ALL_LABELS]["labels"]
+    assert (whole > 30).all()  # of the pool, not of the candidates of a round
     first = curves[curves["labels"] == 12].groupby("seed")["accuracy"].nunique()
     assert (first == 1).all()  # every strategy begins with the same labels and the same model
     page = (benchmarked.path / "docs/benchmarks.md").read_text()
