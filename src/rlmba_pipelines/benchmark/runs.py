@@ -108,11 +108,13 @@ def in_memory(task: Task, answer: Answer, asked: Mapping[str, Any]) -> list[Roun
 
 @lru_cache(2)
 def task_and_labels(project: Path, set_name: str) -> tuple[Task, pd.DataFrame]:
+    """A prepared set, and ``sample_id, label`` of its whole pool."""
     experiment = Experiment.of(project, experiment_name(set_name))
     return task_of(experiment)[0], hidden_labels(experiment)
 
 
 def asked_of(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
+    """Every parameter of a run, nested like the YAML files."""
     base = Parameters().model_dump(mode="json")  # of conf/base, whatever the experiment was prepared with
     if cell.strategy != ALL_LABELS:
         return merged(base, protocol.parameters(cell))
