@@ -41,7 +41,8 @@ def page(
         f"Made by `{facts['command']}`; the same figures for machines are in [benchmarks.json](benchmarks.json), "
         "every measured round in `data/08_reporting/benchmark/runs.csv`. The protocol, "
         "[conf/benchmark/protocol.yml](../conf/benchmark/protocol.yml), says what was tuned on what, and what of it "
-        "was changed when.",
+        "was changed when. All seeds share the test split; they differ in the start batch, the candidates and the "
+        "network's first weights, so intervals are those of runs, not of other test samples.",
         "",
         f"{facts['cores']} cores, one thread a run; torch {facts['torch']}. Reported seeds {first}–{last}; here "
         f"{len(done)} of them. One learner, one start batch a seed, for all strategies; {_looked_at(protocol)}. "

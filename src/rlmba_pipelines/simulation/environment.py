@@ -17,13 +17,12 @@ import numpy as np
 from gymnasium import spaces
 
 from rlmba_pipelines.learning.mdp import BOUND, MODALITY_FIELDS, SHARED_FIELDS
-from rlmba_pipelines.learning.policy.fixed import FixedPolicy
 from rlmba_pipelines.learning.theta import BOUND as MOST
 from rlmba_pipelines.learning.theta import MODALITY_COORDINATES, SHARED_COORDINATES, action_at
 from rlmba_pipelines.learning.types import Action, UserError
 from rlmba_pipelines.simulation import decide
 from rlmba_pipelines.simulation.budget import stopped_because
-from rlmba_pipelines.simulation.round import Opened, RoundResult, Task, decide_round, open_round, start_round
+from rlmba_pipelines.simulation.round import Opened, RoundResult, Task, decide_with, open_round, start_round
 from rlmba_pipelines.simulation.tables import Answer
 from rlmba_pipelines.simulation.toy import toy_task
 
@@ -83,9 +82,7 @@ class LabelingRounds(gymnasium.Env[np.ndarray, np.ndarray]):
         if any(self._over(before)):  # the start batch was enough already
             self._opened = None
             return self._vector(before), 0.0, *self._over(before), {"batch": []}
-        theta = FixedPolicy(self.action_of(action))
-        asked = replace(before, state=replace(before.state, policy=theta.to_dict()))
-        result = decide_round(asked, self._episode, self._answer)
+        result = decide_with(before, self._episode, self._answer, self.action_of(action))
         after = self._open(result)
         assert after.observation is not None
         config = self._episode.parameters.policy.reward

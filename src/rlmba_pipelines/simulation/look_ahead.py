@@ -9,20 +9,18 @@ Chosen   the θ of a whole batch; gains on all held-out labels, compared within 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from rlmba_pipelines.learning.metrics.classification import accuracy
-from rlmba_pipelines.learning.policy.fixed import FixedPolicy
 from rlmba_pipelines.learning.pretraining import Trials
 from rlmba_pipelines.learning.theta import MODALITY_COORDINATES, SHARED_COORDINATES, action_at
 from rlmba_pipelines.learning.types import Action
 from rlmba_pipelines.models.predict import predict_fusion
 from rlmba_pipelines.simulation import steps
 from rlmba_pipelines.simulation.decide import prior_of
-from rlmba_pipelines.simulation.round import Opened, RoundResult, Task, decide_round, open_round, start_round
+from rlmba_pipelines.simulation.round import RoundResult, Task, decide_with, open_round, start_round
 from rlmba_pipelines.simulation.tables import VALIDATION, Answer, labels_for
 
 
@@ -43,7 +41,7 @@ def episode(
         assert opened.observation is not None
         drawn = [draw_action(prior, modalities, spread, rng) for _ in range(n_drawn)]
         actions = (prior, *drawn)
-        results = [_decided(opened, task, answer, action) for action in actions]
+        results = [decide_with(opened, task, answer, action) for action in actions]
         yield Trials(opened.observation.state, actions, tuple(_accuracy_after(r, task, held) for r in results))
         result = results[int(rng.integers(len(results)))]
 
@@ -53,11 +51,6 @@ def draw_action(prior: Action, modalities: tuple[str, ...], spread: float, rng: 
     shared_G = spread * rng.normal(size=len(SHARED_COORDINATES))
     tilt_MT = spread * rng.normal(size=(len(modalities), len(MODALITY_COORDINATES)))
     return action_at(prior, shared_G, tilt_MT, modalities)
-
-
-def _decided(opened: Opened, task: Task, answer: Answer, action: Action) -> RoundResult:
-    policy = FixedPolicy(action).to_dict()
-    return decide_round(replace(opened, state=replace(opened.state, policy=policy)), task, answer)
 
 
 def _accuracy_after(result: RoundResult, task: Task, held: pd.DataFrame) -> float:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from rlmba_pipelines.config import Parameters, RoundsConfig
-from rlmba_pipelines.learning.types import Features, Predictions, RoundState, Terms
+from rlmba_pipelines.learning.policy.fixed import FixedPolicy
+from rlmba_pipelines.learning.types import Action, Features, Predictions, RoundState, Terms
 from rlmba_pipelines.models.state import FusionState
 from rlmba_pipelines.simulation import measurement, steps
 from rlmba_pipelines.simulation.appraisal import appraise
@@ -166,6 +167,12 @@ def decide_round(opened: Opened, task: Task, answer: Answer, baselines: Sequence
         steps.next_state(adapted, batch),
         opened.difficulty,
     )
+
+
+def decide_with(opened: Opened, task: Task, answer: Answer, action: Action) -> RoundResult:
+    """``decide_round`` with this θ, whatever the policy."""
+    policy = FixedPolicy(action).to_dict()
+    return decide_round(replace(opened, state=replace(opened.state, policy=policy)), task, answer)
 
 
 def run_round(
