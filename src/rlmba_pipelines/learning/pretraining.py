@@ -62,13 +62,11 @@ class Fitted:
     Attributes:
         r2: share of the variance of the gains that is predicted, episodes left out; the rest is mostly the noise of
             training.
-        curvature: float64[8], by coordinate, in accuracy.
     """
 
     weights: dict[str, np.ndarray]
     ridge: float
     r2: float
-    curvature: np.ndarray
 
 
 def fit(episodes: Sequence[Sequence[Trials]], prior: Action) -> Fitted:
@@ -86,13 +84,14 @@ def fit(episodes: Sequence[Sequence[Trials]], prior: Action) -> Fitted:
     gain = [part[1] for part in parts]
     scores = {ridge: _r2(design, gain, ridge) for ridge in RIDGES}
     ridge = max(scores, key=lambda r: scores[r])
-    slopes, curvature = _solve(np.concatenate(design), np.concatenate(gain), ridge)
-    slopes *= (scores[ridge] > 0) * _trust(np.concatenate(design), np.concatenate(gain), slopes, curvature, ridge)
+    every_design, every_gain = np.concatenate(design), np.concatenate(gain)
+    slopes, curvature = _solve(every_design, every_gain, ridge)
+    slopes *= (scores[ridge] > 0) * _trust(every_design, every_gain, slopes, curvature, ridge)
     shared_GI = slopes[: G * (1 + S)].reshape(G, 1 + S) / curvature[:G, None]
     modality_TF = slopes[G * (1 + S) :].reshape(T, F) / curvature[G:, None]
     weights = {"shared": shared_GI, "modality": modality_TF, "center": center_S, "scale": scale_S}
     assert {name: value.shape for name, value in weights.items()} == SHAPES
-    return Fitted(weights, ridge, scores[ridge], curvature)
+    return Fitted(weights, ridge, scores[ridge])
 
 
 def _flat(episodes: Sequence[Sequence[Trials]]) -> list[Trials]:
