@@ -47,6 +47,8 @@ STYLE: dict[str, Any] = {
     "lines.solid_capstyle": "round",
 }
 
+matplotlib.rcParams["svg.hashsalt"] = "rlmba"  # wherever a figure is saved, the same one is the same file
+
 Draw = Callable[..., Figure]
 
 
