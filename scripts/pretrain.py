@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import time
@@ -21,11 +22,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from kedro.framework.startup import bootstrap_project
 from matplotlib.figure import Figure
 from safetensors.numpy import save
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from bench import prepared_sets
 from rlmba_pipelines.benchmark.protocol import MAIN, Cell, Protocol
 from rlmba_pipelines.benchmark.runs import asked_of, experiment_name, task_and_labels
 from rlmba_pipelines.config import Parameters
@@ -160,7 +163,14 @@ def main() -> None:
     parser.add_argument("--spread", type=float, default=0.9)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    first, last = Protocol.read(ROOT).seeds.pretraining
+    logging.getLogger("kedro").setLevel(logging.WARNING)
+    bootstrap_project(ROOT)
+    protocol = Protocol.read(ROOT)
+    ready = prepared_sets(protocol)
+    missing = [name for name in options.sets if name not in ready]
+    if missing:
+        raise SystemExit(f"{', '.join(missing)}: not on this machine; build it first, or name other --sets.")
+    first, last = protocol.seeds.pretraining
     jobs = {}
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         for seed in range(first, min(last + 1, first + options.episodes)):
@@ -174,7 +184,6 @@ def main() -> None:
             with replacing(path, durable=False) as temporary:
                 temporary.write_text(json.dumps(job.result()))
     episodes, cpu_seconds = read_episodes(options.sets)
-    protocol = Protocol.read(ROOT)
     ship(protocol, episodes, cpu_seconds)
     provenance.cache_clear()
     theta_over_rounds(protocol, episodes).savefig(FIGURE, metadata={"Date": None})

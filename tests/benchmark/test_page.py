@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEVEL = {"random": 0.5, "margin": 0.6, "rl_mba": 0.7}
 
 
-def made_up_runs(conditions: tuple[str, ...]) -> pd.DataFrame:
+def made_up_runs(conditions: tuple[str, ...], levels: Mapping[str, float] = LEVEL) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     return pd.DataFrame(
         [
@@ -25,7 +26,7 @@ def made_up_runs(conditions: tuple[str, ...]) -> pd.DataFrame:
                 "worst_modality": level - 0.2 + 0.01 * rng.random(),
                 "under_use": 1 - level if condition == "under_use" else np.nan,
             }
-            for condition in conditions for strategy, level in LEVEL.items() for seed in (0, 1, 2) for k in (0, 1, 2)
+            for condition in conditions for strategy, level in levels.items() for seed in (0, 1, 2) for k in (0, 1, 2)
         ]
     )  # fmt: skip
 
@@ -45,6 +46,12 @@ def test_areas_balance_and_the_verdict_are_those_of_the_runs():
     [row] = [line for line in text.splitlines() if line.startswith("| tux-13 | rl_mba | 50.")]
     assert row.endswith("| 43.0 | -2.00 [-2.00, -2.00] |")
     assert "Under-use" not in text
+
+
+def test_the_best_baseline_is_no_variant_of_the_candidate():
+    text = written(made_up_runs((MAIN,), {**LEVEL, "learned_policy": 0.9}))
+    assert "**rl_mba minus margin**" in text
+    assert "tux-13: learned_policy" in text
 
 
 def test_under_use_is_told_where_it_was_measured():

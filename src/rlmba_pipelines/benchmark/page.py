@@ -86,12 +86,13 @@ def page(
 
 
 def _verdict(protocol: Protocol, values: pd.DataFrame) -> list[str]:
-    """The candidate against the best single baseline, in sentences."""
+    """The candidate against the best single baseline, in sentences; its own variants are none."""
     main = values[values["condition"] == MAIN]
     means = main.groupby(["strategy", "set"])["area"].mean().unstack().dropna()
     if protocol.candidate not in means.index or main["seed"].nunique() < 2:
         return []
-    rivals = means.drop(index=protocol.candidate).mean(axis=1).sort_values(ascending=False)
+    own = [name for name in (protocol.candidate, *protocol.variants) if name in means.index]
+    rivals = means.drop(index=own).mean(axis=1).sort_values(ascending=False)
     best = str(rivals.index[0])
     lines = []
     for rival in dict.fromkeys((best, protocol.reference)):
