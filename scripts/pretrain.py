@@ -34,7 +34,7 @@ from rlmba_pipelines.benchmark.runs import asked_of, experiment_name, task_and_l
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.labeling import SimulatedOracle
-from rlmba_pipelines.learning.policy.pretrained import ALL, PretrainedPolicy, provenance
+from rlmba_pipelines.learning.policy.pretrained import ALL, PretrainedPolicy, provenance, read_weights
 from rlmba_pipelines.learning.pretraining import Fitted, Trials, fit
 from rlmba_pipelines.learning.theta import SHARED_COORDINATES
 from rlmba_pipelines.learning.types import rng_of
@@ -125,9 +125,8 @@ def theta_over_rounds(protocol: Protocol, episodes: Mapping[str, Sequence[Sequen
     for axes, coordinate in zip(figure.subplots(2, 3).flat, SHARED_COORDINATES, strict=True):
         axes.axhline(getattr(prior, coordinate), color=LIGHT["ink"], linestyle="--", linewidth=1.5)
         for marker, (name, found) in zip(MARKERS, episodes.items(), strict=False):
-            policy = PretrainedPolicy.start(
-                prior, np.random.default_rng(0), fold=f"without_{protocol.sets[name].family}"
-            )
+            fold = f"without_{protocol.sets[name].family}"
+            policy = PretrainedPolicy(prior, fold, read_weights(fold))
             chosen = np.array([[getattr(policy.act(t.state), coordinate) for t in episode] for episode in found])
             rounds = np.arange(1, chosen.shape[1] + 1)
             axes.plot(rounds, chosen.mean(axis=0), marker=marker, linewidth=1.5, markersize=5, label=name)

@@ -148,7 +148,7 @@ def carried_bandit(worth, rng, caution):
     """A bandit with the prior of other problems, each of them six rounds of uniform play."""
     others = [plays(None, worth, rng)[1] for _ in range(PROBLEMS)]
     return BanditPolicy.start(
-        Action(), rng, noise=NOISE, spread=NOISE, caution=caution, carried=carried_from(others)
+        Action(), rng, (), noise=NOISE, spread=NOISE, caution=caution, carried=carried_from(others)
     )
 
 

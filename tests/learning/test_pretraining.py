@@ -129,7 +129,7 @@ def test_every_fold_is_shipped_whole_and_a_family_is_known_by_its_classes():
     about = provenance()
     assert set(about["folds"]) == {"all", *(f"without_{family}" for family in about["families"])}
     for fold in about["folds"]:
-        PretrainedPolicy.start(PRIOR, np.random.default_rng(0), fold=fold)
+        PretrainedPolicy.start(PRIOR, np.random.default_rng(0), (), fold=fold)
     for family, classes in about["families"].items():
         assert fold_for(classes) == fold_for(classes[: len(classes) // 2]) == f"without_{family}"
     some = about["families"]["han"][:3]

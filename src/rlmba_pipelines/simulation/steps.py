@@ -16,7 +16,6 @@ from rlmba_pipelines.config import BalanceConfig, FusionConfig, PolicyConfig, Ro
 from rlmba_pipelines.learning.acquisition import select_batch
 from rlmba_pipelines.learning.balance import modality_weights
 from rlmba_pipelines.learning.policy import start_policy
-from rlmba_pipelines.learning.policy.pretrained import fold_for
 from rlmba_pipelines.learning.types import (
     UNLABELED,
     Features,
@@ -52,12 +51,11 @@ def first_state(modalities: Sequence[str], classes: Sequence[str], seed: int, po
     """Before anything was seen: equal weights, a policy that has learned nothing of this run, the prior θ.
 
     Args:
-        classes: names known in advance; by them the pretrained policy takes weights that never saw these data.
+        classes: names known in advance; a pre-trained policy takes weights by them that never saw these data.
     """
     uniform_M = np.full(len(modalities), 1 / len(modalities))
     prior = prior_of(policy)
-    options = {"fold": fold_for(classes), **policy.options} if policy.name == "pretrained" else policy.options
-    started = start_policy(policy.name, prior, rng_of(seed, 0, "policy"), options)
+    started = start_policy(policy.name, prior, rng_of(seed, 0, "policy"), policy.options, classes)
     return RoundState(0, uniform_M, started.to_dict(), seed, prior)
 
 

@@ -7,7 +7,7 @@ brings back one that ``to_dict`` described. Nothing is ever unpickled.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,13 +48,18 @@ def policy_from_dict(saved: Mapping[str, object]) -> Policy:
 
 
 def start_policy(
-    name: str, prior: Action, rng: np.random.Generator, options: Mapping[str, Any] | None = None
+    name: str,
+    prior: Action,
+    rng: np.random.Generator,
+    options: Mapping[str, Any] | None = None,
+    classes: Sequence[str] = (),
 ) -> Policy:
     """A policy that has seen nothing yet and whose home is the θ ``prior``.
 
     Args:
         rng: for initial weights.
         options: keyword-only arguments of the policy's ``start``.
+        classes: names known in advance.
 
     Raises:
         UserError: unknown policy or option.
@@ -63,7 +68,7 @@ def start_policy(
     'fixed'
     """
     check_policy_options(name, options or {})
-    started: Policy = _policy(name).start(prior, rng, **(options or {}))
+    started: Policy = _policy(name).start(prior, rng, classes, **(options or {}))
     return started
 
 

@@ -79,6 +79,7 @@ class BanditPolicy:
         cls,
         prior: Action,
         rng: np.random.Generator,
+        classes: Sequence[str],
         *,
         arms: Sequence[str] = tuple(ARMS),
         noise: float = NOISE,

@@ -8,7 +8,7 @@ Chosen   the prior whatever is seen; what a learning policy falls back to, and t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -30,7 +30,7 @@ class FixedPolicy:
     action: Action = field(default_factory=Action)
 
     @classmethod
-    def start(cls, prior: Action, rng: np.random.Generator) -> FixedPolicy:
+    def start(cls, prior: Action, rng: np.random.Generator, classes: Sequence[str]) -> FixedPolicy:
         return cls(prior)
 
     def act(self, state: State, rng: np.random.Generator | None = None) -> Action:

@@ -73,8 +73,12 @@ class PretrainedPolicy:
                 raise ValueError(f"PretrainedPolicy: {name} must be {shape} finite numbers")
 
     @classmethod
-    def start(cls, prior: Action, rng: np.random.Generator, *, fold: str = ALL) -> PretrainedPolicy:
-        return cls(prior, fold, read_weights(fold))
+    def start(
+        cls, prior: Action, rng: np.random.Generator, classes: Sequence[str], *, fold: str | None = None
+    ) -> PretrainedPolicy:
+        """The weights of a fold; without one, those that never saw data with these classes."""
+        chosen = fold or fold_for(classes)
+        return cls(prior, chosen, read_weights(chosen))
 
     def act(self, state: State, rng: np.random.Generator | None = None) -> Action:
         names = sorted(state.contribution)

@@ -9,7 +9,7 @@ Chosen   logits linear in a few features of a sample beside q (``FEATURES``), so
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -60,6 +60,7 @@ class PublishedPolicy:
         cls,
         prior: Action,
         rng: np.random.Generator,
+        classes: Sequence[str],
         *,
         learning_rate: float = 0.5,
         clip: float = 2.0,

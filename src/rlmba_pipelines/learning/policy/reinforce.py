@@ -123,6 +123,7 @@ class ReinforcePolicy:
         cls,
         prior: Action,
         rng: np.random.Generator,
+        classes: Sequence[str],
         *,
         spread: float = 0.3,
         learning_rate: float = 0.05,

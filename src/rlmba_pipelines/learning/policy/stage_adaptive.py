@@ -54,7 +54,9 @@ class StageAdaptivePolicy:
             raise UserError(f"Policy 'stage_adaptive': until must be two rising numbers in [0, 1], got {self.until}.")
 
     @classmethod
-    def start(cls, prior: Action, rng: np.random.Generator, *, until: Sequence[float] = UNTIL) -> StageAdaptivePolicy:
+    def start(
+        cls, prior: Action, rng: np.random.Generator, classes: Sequence[str], *, until: Sequence[float] = UNTIL
+    ) -> StageAdaptivePolicy:
         return cls(prior, tuple(until))  # type: ignore[arg-type]
 
     def stage(self, state: State) -> Stage:
