@@ -8,10 +8,10 @@ from numpy.testing import assert_allclose
 
 from rlmba_pipelines.learning.acquisition.active_vlm import active_vlm, value_of
 from rlmba_pipelines.learning.acquisition.active_vlm_core_set import active_vlm_core_set
+from rlmba_pipelines.learning.acquisition.bald import disagreement
 from rlmba_pipelines.learning.mdp import State
 from rlmba_pipelines.learning.policy.vlm_stages import STAGES, VlmStagesPolicy
 from rlmba_pipelines.learning.types import Action, PoolView, Predictions, Terms, UserError
-from rlmba_pipelines.learning.vlm.terms import disagreement
 
 IDS = np.array(list("abcdef"))
 LABELED = np.array([False, True, False, False, False, False])  # b is bought: candidates a, c, d, e, f
@@ -90,7 +90,7 @@ def test_a_term_that_is_not_told_is_refused_in_one_sentence():
 def test_without_terms_the_ensemble_and_the_heads_of_the_modalities_stand_in():
     view = seen(columns=None)
     _, reasons = value_of(view, 0.0)
-    assert_allclose(reasons["bald"], disagreement(view.predictions.draws_NKC.astype(np.float64)))
+    assert_allclose(reasons["bald"], disagreement(view.predictions.draws_NKC))
     best = np.sort(view.predictions.unimodal_NMC, axis=2)
     for m, name in enumerate(("margin_image", "margin_text")):
         assert_allclose(reasons[name], 1 - (best[:, m, -1] - best[:, m, -2]), atol=1e-12)

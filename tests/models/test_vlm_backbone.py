@@ -14,7 +14,7 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.vlm import score
 from rlmba_pipelines.models.vlm.backbone import IGNORED, gone_on, load_vlm, targets_of
-from rlmba_pipelines.models.vlm.score import answer_probabilities, chain_of, say, written
+from rlmba_pipelines.models.vlm.score import answer_probabilities, chain_of, movement, say, written
 from rlmba_pipelines.models.vlm.state import pack_vlm, unpack_vlm
 
 ANSWERS = ("circle", "square", "left", "right", "yes", "no", "1", "2", "3")
@@ -139,7 +139,9 @@ def test_what_is_said_is_named_by_its_seed_and_by_nothing_before_it(vlm, asked):
     torch.manual_seed(99)
     again = say(vlm, asked, ANSWERS, CONFIG, seed=5)
     assert first.texts == again.texts
-    for name in ("chains_NKC", "visual_NJC", "language_NRC", "embedding_ND", "image_ND", "question_ND"):
+    arrays = [name for name in vars(first) if name[-1] in "NCD"]
+    assert len(arrays) == 8
+    for name in arrays:
         assert np.array_equal(getattr(first, name), getattr(again, name)), name
     assert first.texts != say(vlm, asked, ANSWERS, CONFIG, seed=6).texts
     assert first.chains_NKC.shape == (7, 3, len(ANSWERS))
@@ -164,6 +166,29 @@ def test_each_chain_has_its_answer_and_the_first_one_its_hidden_state(vlm, asked
         found = answer_probabilities(vlm, [one.image for one in asked[:4]], vlm.prompts(asked[:4]), chains, ANSWERS)
         assert_allclose(found[0], said.chains_NKC[:, k], atol=1e-6)
         assert (k == 0) == bool(np.allclose(found[1][:, -1].numpy(), said.embedding_ND, atol=1e-6))
+
+
+@pytest.mark.parametrize("sharpness", [0.05, 0.5, 50.0])
+def test_movement_is_the_mutual_information_of_word_and_change_over_the_chain_alone(sharpness):
+    rng = np.random.default_rng(0)
+    p_JBLV, n_written_B = rng.dirichlet(np.full(6, sharpness), size=(3, 8, 5)), np.array([0, 1, 2, 3, 4, 4, 1, 0])
+    found = movement([torch.from_numpy(p_BLV) for p_BLV in p_JBLV], n_written_B)
+    for b, n_written in enumerate(n_written_B):
+        places = []
+        for place in range(4 - n_written, 5):
+            p_JV = p_JBLV[:, b, place]
+            told = p_JV * np.log(np.where(p_JV > 0, p_JV / p_JV.mean(axis=0), 1))
+            places.append(told.sum() / 3)
+        assert found[b] == pytest.approx(np.mean(places), abs=1e-6)
+    assert_allclose(movement([torch.from_numpy(p_JBLV[0])] * 3, n_written_B), 0, atol=1e-12)
+
+
+def test_a_reading_that_changes_no_word_moves_nothing_and_one_that_names_another_thing_does(vlm, asked):
+    plain, vague = (replace(asked[0], sample_id=text, question=text) for text in ("is red left ?", "is warm or cool or pale left ?"))
+    said = say(vlm, [plain, vague], ANSWERS, CONFIG, seed=5)
+    assert said.language_N[0] == 0
+    assert said.language_N[1] > 1e-5
+    assert (said.visual_N >= 0).all()
 
 
 def test_the_grid_is_square_or_is_refused(vlm, asked):

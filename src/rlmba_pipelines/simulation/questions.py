@@ -105,7 +105,7 @@ def appraise_questions(
     predictions = predictions_of(said)
     parsed = [[split_chain(text) for text in texts] for texts in said.texts]
     steps_NK = np.array([[len(steps) for steps, _ in one] for one in parsed])
-    columns = vlm_terms(said.chains_NKC, said.visual_NJC, said.language_NRC, steps_NK)
+    columns = vlm_terms(said.chains_NKC, said.visual_N, said.language_N, steps_NK)
     for m, name in enumerate(MODALITIES):
         columns[f"margin_{name}"] = margin(predictions.unimodal_NMC[:, m])
     return Appraised(predictions, Terms(said.sample_ids, columns), _proposals(said, parsed, classes))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rlmba_pipelines.learning.acquisition.bald import disagreement
 from rlmba_pipelines.learning.acquisition.coverage import present_of
 from rlmba_pipelines.learning.acquisition.herding import entering, kernels_of
 from rlmba_pipelines.learning.acquisition.registry import register
@@ -19,7 +20,7 @@ from rlmba_pipelines.learning.evidence import margin, share_of_present
 from rlmba_pipelines.learning.selection import herding as selector
 from rlmba_pipelines.learning.theta import tilted
 from rlmba_pipelines.learning.types import PoolView, Selection, UserError
-from rlmba_pipelines.learning.vlm.terms import disagreement, information_value, outliers, ranked
+from rlmba_pipelines.learning.vlm.terms import information_value, outliers, ranked
 
 DOUBT_OF = {"image": "visual", "video": "visual", "text": "language", "audio": "acoustic"}
 FOCUS_FLOOR = 0.2  # what is left of the utility where a focus is 0
@@ -80,6 +81,6 @@ def doubt_of(view: PoolView, name: str, modality: int | None = None) -> tuple[st
     if view.terms is not None and name in view.terms.columns:
         return name, view.terms[name]
     if modality is None:
-        return "bald", disagreement(view.predictions.draws_NKC.astype(np.float64))
+        return "bald", disagreement(view.predictions.draws_NKC)
     own_N = np.where(present_of(view)[:, modality], margin(view.predictions.unimodal_NMC[:, modality]), 0.0)
     return f"margin_{view.modalities[modality]}", np.maximum(own_N, 0)

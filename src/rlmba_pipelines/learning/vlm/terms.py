@@ -4,8 +4,10 @@ Concept  what a model does not know of an image, of a question, and of the reaso
 Source   Active-VLM (a forum post, no formula); mutual information as doubt that labels can resolve: BALD, Houlsby et
          al. 2011 (1112.5745); one modality disturbed at a time: 2606.31407; collective outliers: 2107.02331.
 Stated   uncertainties of vision, language and reasoning, integrated into an information value.
-Chosen   one formula for all three: H(mean_j p_j) − mean_j H(p_j), nats, with p_j the answer to the image changed, to
-         the question changed, or after a sampled chain. Their shares of the value are ranks over the pool.
+Chosen   visual and language: H(mean_j p_j) − mean_j H(p_j), with p_j what the model would write next while image or
+         question change, mean over a written chain and its answer. The answer alone would hardly move: the chain holds
+         it. Reasoning: mean_k H(p(answer | chain k)), what stays open once the steps are written. All in nats; their
+         shares of the value are ranks over the pool. Chosen by whether a doubt finds its cause (docs/vqa.md).
 """
 
 from __future__ import annotations
@@ -18,15 +20,6 @@ from rlmba_pipelines.learning.evidence import entropy, margin
 from rlmba_pipelines.learning.metrics.ranks import mean_ranks
 
 DOUBTS = ("visual", "language", "reasoning")
-
-
-def disagreement(p_NJC: np.ndarray) -> np.ndarray:
-    """float64[N] in [0, ln C], H(mean_j p) − mean_j H(p): nats by which J answers differ; 0 where all are the same.
-
-    >>> disagreement(np.array([[[1.0, 0], [0, 1]], [[0.5, 0.5], [0.5, 0.5]]])).round(4)
-    array([0.6931, 0.    ])
-    """
-    return np.maximum(entropy(p_NJC.mean(axis=1)) - entropy(p_NJC).mean(axis=1), 0.0)
 
 
 def vote_entropy(p_NKC: np.ndarray) -> np.ndarray:
@@ -42,15 +35,15 @@ def vote_entropy(p_NKC: np.ndarray) -> np.ndarray:
 
 def vlm_terms(
     chains_NKC: np.ndarray,
-    visual_NJC: np.ndarray,
-    language_NRC: np.ndarray,
+    visual_N: np.ndarray,
+    language_N: np.ndarray,
     steps_NK: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Every named column of evidence about visual questions, float64[N] each.
 
     Args:
         chains_NKC: answer after each sampled chain.
-        visual_NJC, language_NRC: answer to the changed image, to the changed question.
+        visual_N, language_N: nats by which image, and question, move what is written (``models.vlm.score``).
         steps_NK: steps of each sampled chain.
 
     Returns:
@@ -61,9 +54,9 @@ def vlm_terms(
     p_NC = chains_NKC.mean(axis=1)
     votes = vote_entropy(chains_NKC)
     return {
-        "visual": disagreement(visual_NJC),
-        "language": disagreement(language_NRC),
-        "reasoning": disagreement(chains_NKC),
+        "visual": visual_N,
+        "language": language_N,
+        "reasoning": entropy(chains_NKC).mean(axis=1),
         "vote_entropy": votes,
         "boundary": 1 - np.abs(2 * votes - 1),
         "steps": steps_NK.mean(axis=1),

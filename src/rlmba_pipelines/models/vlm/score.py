@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from rlmba_pipelines.models.state import torch_threads
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, gone_on
 
 
+RESOLUTION = 1e-6  # nats; less is rounding in float32
+
+
 @dataclass(frozen=True)
 class Said:
     """What a model says of N questions.
@@ -31,6 +34,7 @@ class Said:
         texts: of each question the K sampled texts, chain and answer.
         chains_NKC: float64[N, K, C], answer after each sampled chain.
         visual_NJC, language_NRC: float64, answer to the changed image, and to the changed question.
+        visual_N, language_N: float64, nats by which these changes move the first chain and its answer.
         embedding_ND, image_ND, question_ND: float32, last hidden state where the answer begins, and its mean over the
             image and over the question.
     """
@@ -40,6 +44,8 @@ class Said:
     chains_NKC: np.ndarray
     visual_NJC: np.ndarray
     language_NRC: np.ndarray
+    visual_N: np.ndarray
+    language_N: np.ndarray
     embedding_ND: np.ndarray
     image_ND: np.ndarray
     question_ND: np.ndarray
@@ -81,6 +87,20 @@ def chain_of(text: str) -> str:
     return f"{chain} {ANSWER_MARK.strip()}".strip()
 
 
+class Answered(NamedTuple):
+    """What a model says to B questions with a chain given.
+
+    Attributes:
+        answers_BC: float64, how likely each answer follows, relative to the others.
+        hidden_BTD, logits_BTV, inputs: of the pass that ends with the chain.
+    """
+
+    answers_BC: np.ndarray
+    hidden_BTD: Tensor
+    logits_BTV: Tensor
+    inputs: dict[str, Tensor]
+
+
 @torch.no_grad()
 def answer_probabilities(
     vlm: Vlm,
@@ -88,14 +108,11 @@ def answer_probabilities(
     prompts: Sequence[str],
     chains: Sequence[str],
     answers: Sequence[str],
-) -> tuple[np.ndarray, Tensor, dict[str, Tensor]]:
-    """float64[B, C], how likely each of ``answers`` follows the chain, relative to the others.
+) -> Answered:
+    """How likely each of ``answers`` follows the chain.
 
     One pass where the answers begin with different tokens, which tell them apart; otherwise one for each answer, its
     end included, or else the shorter of two that begin alike would always win.
-
-    Returns:
-        The probabilities, the last hidden states [B, T, D], and the inputs, of the pass that ends with the chain.
     """
     texts = [gone_on(prompt, chain) for prompt, chain in zip(prompts, chains, strict=True)]
     tokenizer = vlm.processor.tokenizer
@@ -115,7 +132,8 @@ def answer_probabilities(
             wanted = longer["input_ids"][:, 1:, None]
             columns.append(log_p.gather(-1, wanted)[:, -len(ids) :, 0].sum(1))
         scores_BC = torch.stack(columns, 1)
-    return torch.softmax(scores_BC, 1).double().cpu().numpy(), out.hidden_states[-1], inputs
+    answers_BC = torch.softmax(scores_BC, 1).double().cpu().numpy()
+    return Answered(answers_BC, out.hidden_states[-1], out.logits, inputs)
 
 
 def say(
@@ -123,15 +141,15 @@ def say(
 ) -> Said:
     """Sampled chains with the answer after each, and the answer under changes of image and of question.
 
-    Under a change the first sampled chain of the unchanged question is given: only what the change does to the answer
-    is seen.
+    Under a change the first sampled chain of the unchanged question is given: what the change does to each of its words
+    and to the answer is seen, and nothing of the luck of drawing another chain.
 
     Args:
         asked: sorted by id.
         answers: C names.
     """
     texts = written(vlm, asked, config, n=config.chains, seed=seed)
-    names = ("chains", "visual", "language", "whole", "image", "question")
+    names = ("chains", "seen", "read", "visual", "language", "whole", "image", "question")
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     with torch_threads(config.threads):
         for rows in in_batches(len(asked), config.predict_batch_size, "score questions"):
@@ -139,36 +157,68 @@ def say(
             images, prompts = [one.image for one in part], vlm.prompts(part)
             draw = np.random.default_rng([seed, rows.start])
             by_chain = []
+            first = [chain_of(texts[row][0]) for row in rows]
+            n_written_B = _n_written(vlm, prompts, first)
             for k in range(config.chains):
                 chains = [chain_of(texts[row][k]) for row in rows]
-                p_BC, hidden_BTD, inputs = answer_probabilities(vlm, images, prompts, chains, answers)
-                by_chain.append(p_BC)
+                found = answer_probabilities(vlm, images, prompts, chains, answers)
+                by_chain.append(found.answers_BC)
                 if k == 0:
-                    parts["whole"].append(hidden_BTD[:, -1].float().cpu().numpy())
-                    for name, mean_BD in zip(("image", "question"), hidden_means(vlm, hidden_BTD, inputs), strict=True):
+                    unchanged_BLV = _next_words(found.logits_BTV, n_written_B)
+                    parts["whole"].append(found.hidden_BTD[:, -1].float().cpu().numpy())
+                    means = hidden_means(vlm, found.hidden_BTD, found.inputs)
+                    for name, mean_BD in zip(("image", "question"), means, strict=True):
                         parts[name].append(mean_BD)
             parts["chains"].append(np.stack(by_chain, axis=1))
 
-            first = [chain_of(texts[row][0]) for row in rows]
-            answered = partial(_answered, vlm, first, answers)
-            seen = [answered([_changed(image, change, draw) for image in images], prompts) for change in IMAGE_CHANGES]
+            looked = [([_changed(image, change, draw) for image in images], prompts) for change in IMAGE_CHANGES]
             reworded = (
                 [replace(one, question=change(one.question, draw)) for one in part] for change in QUESTION_CHANGES
             )
-            read = [answered(images, vlm.prompts(asked_so)) for asked_so in reworded]
-            parts["visual"].append(np.stack(seen, axis=1))
-            parts["language"].append(np.stack(read, axis=1))
+            reread = [(images, vlm.prompts(asked_so)) for asked_so in reworded]
+            # a part of an image may be missed or not, so the whole one counts; readings stand beside each other
+            for doubt, answer, changed, others in (
+                ("visual", "seen", looked, [unchanged_BLV]), ("language", "read", reread, [])
+            ):
+                told = [answer_probabilities(vlm, *so, first, answers) for so in changed]
+                words = [*others, *(_next_words(one.logits_BTV, n_written_B) for one in told)]
+                parts[doubt].append(movement(words, n_written_B))
+                parts[answer].append(np.stack([one.answers_BC for one in told], axis=1))
     joined = {name: np.concatenate(found) for name, found in parts.items()}
     return Said(
         np.array([one.sample_id for one in asked], dtype=str), tuple(map(tuple, texts)), joined["chains"],
-        joined["visual"], joined["language"], joined["whole"], joined["image"], joined["question"],
+        joined["seen"], joined["read"], joined["visual"], joined["language"], joined["whole"], joined["image"],
+        joined["question"],
     )
 
 
-def _answered(
-    vlm: Vlm, chains: Sequence[str], answers: Sequence[str], images: Sequence[Image.Image], prompts: Sequence[str]
-) -> np.ndarray:
-    return answer_probabilities(vlm, images, prompts, chains, answers)[0]
+def _n_written(vlm: Vlm, prompts: Sequence[str], chains: Sequence[str]) -> np.ndarray:
+    """int64[B], tokens of each chain."""
+    texts = [gone_on(prompt, chain) for prompt, chain in zip(prompts, chains, strict=True)]
+    ends = zip(prompts, vlm.token_ends(texts), strict=True)
+    return np.array([len(ends_T) - int(np.argmax(ends_T > len(prompt))) for prompt, ends_T in ends])
+
+
+def _next_words(logits_BTV: Tensor, n_written_B: np.ndarray) -> Tensor:
+    """float32[B, L, V], the probability of every word at each place of the chain and where the answer begins."""
+    return torch.softmax(logits_BTV[:, -(int(n_written_B.max()) + 1) :].float(), -1)
+
+
+def movement(p_JBLV: Sequence[Tensor], n_written_B: np.ndarray) -> np.ndarray:
+    """float64[B], H(mean_j p) − mean_j H(p) in nats, mean over the last ``n_written + 1`` of L places.
+
+    >>> sure, other = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    >>> movement([sure, other], np.array([1])).round(4).tolist()
+    [0.3466]
+    """
+    mean_BLV = sum(p_JBLV[1:], p_JBLV[0]) / len(p_JBLV)
+    moved_BL = torch.special.entr(mean_BLV).sum(-1)
+    for p_BLV in p_JBLV:
+        moved_BL -= torch.special.entr(p_BLV).sum(-1) / len(p_JBLV)
+    places_BL = torch.where(moved_BL < RESOLUTION, 0.0, moved_BL).double().cpu().numpy()
+    counted_BL = np.arange(places_BL.shape[1])[::-1] <= n_written_B[:, None]
+    mean_B: np.ndarray = (places_BL * counted_BL).sum(axis=1) / (n_written_B + 1)
+    return mean_B
 
 
 def _changed(
