@@ -166,6 +166,7 @@ class VlmConfig(_Block):
     model: str = "tiny"  # tiny (made and taught captions here), or a folder or hub name of weights
     offline: bool = True  # never ask a hub
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    amp: bool = True  # bfloat16 on CUDA; weights that learn stay float32
     threads: int = Field(1, ge=1)
     base_steps: int = Field(2600, ge=1)  # of tiny: captions of generated scenes, once; the result is cached
     base_batch_size: int = Field(16, gt=0)

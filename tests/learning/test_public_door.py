@@ -116,6 +116,18 @@ def test_tensors_of_any_precision_choose_as_the_arrays_of_the_same_numbers_do(dt
         assert from_tensors == from_arrays
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", strategy_names())
+def test_tensors_on_cuda_choose_as_those_on_the_cpu_do(name):
+    given = pool()
+    batches = [
+        rlmba_pipelines.select(name, **by_row(given, lambda rows, d=device: torch.tensor(rows, device=d)))
+        for device in ("cpu", "cuda")
+    ]
+    assert batches[0].sample_ids.tolist() == batches[1].sample_ids.tolist()
+    assert np.array_equal(batches[0].utility_Q, batches[1].utility_Q)
+
+
 def test_ids_and_labels_may_be_tensors_too():
     given = pool()
     as_tensors = {k: torch.tensor(given[k]) for k in ("labeled_ids", "labels")} | {"sample_ids": torch.arange(N)}

@@ -9,6 +9,7 @@ import pytest
 import torch
 from vlm_families import FAMILIES, questions, quick, tiny
 
+from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.models.vlm.adapters import adapted, rank_of
 from rlmba_pipelines.models.vlm.backbone import Vlm, load_vlm, targets_of
@@ -31,7 +32,7 @@ def base(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     with redirect_stderr(io.StringIO()):
         FAMILIES[request.param](folder)
-    return freeze_vision(load_vlm(str(folder), "cpu", offline=True))
+    return freeze_vision(load_vlm(str(folder), VlmConfig(device="cpu")))
 
 
 def test_adapters_alone_learn_and_are_packed_and_give_the_same_model(base):

@@ -45,7 +45,7 @@ def answered(vlm, asked, answers=ANSWERS):
 def test_saved_and_loaded_by_the_auto_classes_it_is_the_same_model(vlm, asked, tmp_path):
     vlm.model.save_pretrained(tmp_path)
     vlm.processor.save_pretrained(tmp_path)
-    again = load_vlm(str(tmp_path), "cpu", offline=True)
+    again = load_vlm(str(tmp_path), CONFIG)
     assert type(again.model) is type(vlm.model)
     assert torch.equal(logits(again, asked), logits(vlm, asked))
     assert written(again, asked[:2], CONFIG) == written(vlm, asked[:2], CONFIG)
@@ -184,7 +184,8 @@ def test_movement_is_the_mutual_information_of_word_and_change_over_the_chain_al
 
 
 def test_a_reading_that_changes_no_word_moves_nothing_and_one_that_names_another_thing_does(vlm, asked):
-    plain, vague = (replace(asked[0], sample_id=text, question=text) for text in ("is red left ?", "is warm or cool or pale left ?"))
+    texts = ("is red left ?", "is warm or cool or pale left ?")
+    plain, vague = (replace(asked[0], sample_id=text, question=text) for text in texts)
     said = say(vlm, [plain, vague], ANSWERS, CONFIG, seed=5)
     assert said.language_N[0] == 0
     assert said.language_N[1] > 1e-5

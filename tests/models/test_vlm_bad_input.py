@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 from vlm_families import text_only, tiny
 
+from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.models.vlm.backbone import Vlm, checked_vlm, load_vlm
 
 
 def told(source):
     with pytest.raises(UserError) as caught:
-        load_vlm(source, "cpu", offline=True)
+        load_vlm(source, VlmConfig(device="cpu"))
     text = str(caught.value)
     assert text.startswith("vlm.model:")
     assert "\n" not in text

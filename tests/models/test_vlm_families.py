@@ -29,7 +29,7 @@ def vlm(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     with redirect_stderr(io.StringIO()):
         FAMILIES[request.param](folder)
-    return freeze_vision(load_vlm(str(folder), "cpu", offline=True))
+    return freeze_vision(load_vlm(str(folder), VlmConfig(device="cpu")))
 
 
 @pytest.fixture(scope="module")

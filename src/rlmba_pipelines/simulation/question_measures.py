@@ -16,7 +16,7 @@ from rlmba_pipelines.learning.metrics.evaluation import contributions, measure
 from rlmba_pipelines.learning.types import Labels, Predictions
 from rlmba_pipelines.learning.vlm.chains import chain_holds, names_absent, split_chain
 from rlmba_pipelines.learning.vlm.scenes import COLORS
-from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm
+from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing
 from rlmba_pipelines.models.vlm.score import answer_probabilities, chain_of, written
 from rlmba_pipelines.simulation.questions import MODALITIES
 
@@ -51,14 +51,15 @@ def measure_questions(
 
     def probabilities(images: Sequence[Image.Image], prompts: Sequence[str], chains: Sequence[str]) -> np.ndarray:
         size = config.predict_batch_size
-        return np.concatenate(
-            [
-                answer_probabilities(
-                    vlm, images[at : at + size], prompts[at : at + size], chains[at : at + size], held.classes
-                )[0]
-                for at in range(0, len(prompts), size)
-            ]
-        )
+        with computing(vlm, config):
+            return np.concatenate(
+                [
+                    answer_probabilities(
+                        vlm, images[at : at + size], prompts[at : at + size], chains[at : at + size], held.classes
+                    ).answers_BC
+                    for at in range(0, len(prompts), size)
+                ]
+            )
 
     p_NC = probabilities(images, prompts, chains)
     sets = _column(facts, "meta_test_set", len(held))

@@ -7,7 +7,8 @@ the processor, left padding.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
+from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.chains import join_chain
-from rlmba_pipelines.models.state import device_of
+from rlmba_pipelines.models.state import device_of, torch_threads
 
 Region = Sequence[float]  # x, y, width, height in shares of the image
 IGNORED = -100  # of cross entropy
@@ -128,8 +130,19 @@ def gone_on(prompt: str, said: str) -> str:
     return prompt + said if prompt[-1].isspace() else f"{prompt} {said}"
 
 
-def load_vlm(source: str, device: str = "auto", *, offline: bool = False) -> Vlm:
+@contextmanager
+def computing(vlm: Vlm, config: VlmConfig) -> Iterator[None]:
+    """``threads`` threads inside, and bfloat16 on CUDA with ``amp``."""
+    reduced = config.amp and vlm.device.type == "cuda"
+    with torch_threads(config.threads), torch.autocast("cuda", torch.bfloat16, enabled=reduced):
+        yield
+
+
+def load_vlm(source: str, config: VlmConfig) -> Vlm:
     """A model and its processor by path or hub name.
+
+    On CUDA a model of which only adapters learn is kept in bfloat16; weights that learn themselves stay float32, since
+    bfloat16 would round their small steps away.
 
     Raises:
         UserError: there are no weights of that name, or they are not of a model that answers about images.
@@ -141,12 +154,13 @@ def load_vlm(source: str, device: str = "auto", *, offline: bool = False) -> Vlm
     source = str(Path(source).expanduser()) if source.startswith("~") else source
     if source.startswith((".", "/")) and not Path(source).is_dir():
         raise UserError(f"vlm.model: there is no folder {source}; give a folder of saved weights, or a hub name.")
-    place = device_of(device)
+    place, offline = device_of(config.device), config.offline
+    kept_small = config.amp and config.lora_rank > 0 and place.type == "cuda"
     try:
         processor = AutoProcessor.from_pretrained(source, local_files_only=offline)
         model: Any = AutoModelForImageTextToText.from_pretrained(
             source, local_files_only=offline, attn_implementation="eager",
-            dtype=torch.bfloat16 if place.type == "cuda" else torch.float32,
+            dtype=torch.bfloat16 if kept_small else torch.float32,
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -35,7 +35,7 @@ def base_vlm(config: VlmConfig) -> Vlm:
         UserError: there are no such weights.
     """
     if config.model != TINY:
-        return load_vlm(config.model.removeprefix("hub:"), config.device, offline=config.offline)
+        return load_vlm(config.model.removeprefix("hub:"), config)
     with torch_threads(config.threads), torch.random.fork_rng():
         torch.manual_seed(config.base_seed)
         model, processor = tiny_vlm(scenes.words(), config.base_seed)

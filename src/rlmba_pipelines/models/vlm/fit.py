@@ -22,7 +22,16 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.chains import STEP_MARK, join_chain, split_chain
 from rlmba_pipelines.models.state import torch_threads
 from rlmba_pipelines.models.vlm.adapters import adapted
-from rlmba_pipelines.models.vlm.backbone import Region, Targets, VisualQuestion, Vlm, gone_on, targets_for, told_in_full
+from rlmba_pipelines.models.vlm.backbone import (
+    Region,
+    Targets,
+    VisualQuestion,
+    Vlm,
+    computing,
+    gone_on,
+    targets_for,
+    told_in_full,
+)
 from rlmba_pipelines.models.vlm.losses import attention_loss, contrast_loss, sequence_log_probability, token_loss
 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
@@ -150,7 +159,7 @@ def _learn_contrasts(
         return sequence_log_probability(logits, batch.labels_BT), token_loss(logits, batch.labels_BT)
 
     before = np.zeros((len(contrasts), 2))
-    with torch.no_grad():
+    with torch.no_grad(), computing(vlm, config):
         vlm.model.eval()
         for start in range(0, len(contrasts), config.predict_batch_size):
             rows = range(start, min(start + config.predict_batch_size, len(contrasts)))
@@ -201,7 +210,8 @@ def descend(
         total = 0.0
         for part in np.array_split(rows, min(config.accumulate, size)):
             share_L = torch.from_numpy(counts_NL[part].sum(0) / np.maximum(counts_NL[rows].sum(0), 1))
-            losses_L = losses_of(part.tolist())
+            with computing(vlm, config):
+                losses_L = losses_of(part.tolist())
             loss = (losses_L * share_L.to(losses_L)).sum()
             loss.backward()
             total += float(loss.detach())

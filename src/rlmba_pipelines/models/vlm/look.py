@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from rlmba_pipelines.config import VlmConfig
-from rlmba_pipelines.models.state import torch_threads
-from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, targets_of
+from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing, targets_of
 
 
 @torch.no_grad()
@@ -19,7 +18,7 @@ def looks_of(vlm: Vlm, asked: Sequence[VisualQuestion], config: VlmConfig) -> li
     Mean over the tokens of chain and answer and over the heads of ``config.attention_layer``; the shares sum to 1.
     """
     found = []
-    with torch_threads(config.threads):
+    with computing(vlm, config):
         for start in range(0, len(asked), config.predict_batch_size):
             part = asked[start : start + config.predict_batch_size]
             batch = targets_of(vlm, part, with_chain=True, longest=4 * config.max_tokens)

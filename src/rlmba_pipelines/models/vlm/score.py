@@ -18,9 +18,7 @@ from tqdm import tqdm
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.vlm.chains import ANSWER_MARK, parted
 from rlmba_pipelines.learning.vlm.perturb import IMAGE_CHANGES, QUESTION_CHANGES
-from rlmba_pipelines.models.state import torch_threads
-from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, gone_on
-
+from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing, gone_on
 
 RESOLUTION = 1e-6  # nats; less is rounding in float32
 
@@ -67,7 +65,7 @@ def written(
     how = {"do_sample": True, "temperature": config.temperature, "top_k": 0, "num_return_sequences": n} if n else {
         "do_sample": False
     }
-    with torch_threads(config.threads), torch.random.fork_rng(devices=vlm.cuda_devices):
+    with computing(vlm, config), torch.random.fork_rng(devices=vlm.cuda_devices):
         for rows in in_batches(len(asked), config.predict_batch_size, "write chains"):
             part = [asked[row] for row in rows]
             torch.manual_seed(seed + rows.start)
@@ -151,7 +149,7 @@ def say(
     texts = written(vlm, asked, config, n=config.chains, seed=seed)
     names = ("chains", "seen", "read", "visual", "language", "whole", "image", "question")
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    with torch_threads(config.threads):
+    with computing(vlm, config):
         for rows in in_batches(len(asked), config.predict_batch_size, "score questions"):
             part = [asked[row] for row in rows]
             images, prompts = [one.image for one in part], vlm.prompts(part)
@@ -243,7 +241,7 @@ def hidden_means(vlm: Vlm, hidden_BTD: Tensor, inputs: dict[str, Tensor]) -> tup
 def hidden_of(vlm: Vlm, asked: Sequence[VisualQuestion], config: VlmConfig) -> tuple[np.ndarray, np.ndarray]:
     """float32[N, D] each, see :func:`hidden_means`: of the questions as they are put, before anything is written."""
     found = []
-    with torch_threads(config.threads):
+    with computing(vlm, config):
         for rows in in_batches(len(asked), config.predict_batch_size, "encode questions"):
             part = [asked[row] for row in rows]
             inputs = vlm.batch([one.image for one in part], vlm.prompts(part))

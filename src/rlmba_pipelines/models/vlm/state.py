@@ -47,7 +47,8 @@ def load_base(folder: Path, config: VlmConfig) -> Vlm:
     """The base model, its vision tower frozen."""
     reference = folder / REFERENCE
     source = json.loads(reference.read_text())["model"].removeprefix("hub:") if reference.exists() else str(folder)
-    return freeze_vision(load_vlm(source, config.device, offline=config.offline or not reference.exists()))
+    here = config.model_copy(update={"offline": config.offline or not reference.exists()})
+    return freeze_vision(load_vlm(source, here))
 
 
 def pack_vlm(vlm: Vlm, classes: tuple[str, ...]) -> PackedModel:
