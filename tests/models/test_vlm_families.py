@@ -13,7 +13,14 @@ from vlm_families import FAMILIES, questions, quick
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.vlm import fit as module
-from rlmba_pipelines.models.vlm.backbone import IGNORED, VisualQuestion, load_vlm, targets_of
+from rlmba_pipelines.models.vlm.backbone import (
+    IGNORED,
+    VisualQuestion,
+    load_vlm,
+    targets_by_row,
+    targets_for,
+    targets_of,
+)
 from rlmba_pipelines.models.vlm.base import freeze_vision
 from rlmba_pipelines.models.vlm.fit import fit_vlm
 from rlmba_pipelines.models.vlm.score import answer_probabilities, chain_of, say
@@ -96,6 +103,18 @@ def test_a_prompt_is_read_alike_with_and_without_what_follows(vlm, asked):
         alone = vlm.batch([one.image], [prompts[b]])["input_ids"][0]
         row = batch.inputs["input_ids"][b][batch.inputs["attention_mask"][b].bool()]
         assert torch.equal(row[: -int(batch.n_target_B[b])], alone)
+
+
+def test_targets_made_ready_are_those_read_again(vlm, asked):
+    said = [join_chain(one.chain, one.answer) for one in asked]
+    ready = targets_by_row(vlm, asked, said, longest=96)
+    for rows in ([2], [0, 3], [*range(len(asked))][::-1]):
+        found = ready(rows)
+        expected = targets_for(vlm, [asked[row] for row in rows], [said[row] for row in rows], longest=96)
+        assert set(found.inputs) == set(expected.inputs)
+        assert all(torch.equal(found.inputs[name], value) for name, value in expected.inputs.items())
+        assert torch.equal(found.labels_BT, expected.labels_BT)
+        assert np.array_equal(found.n_target_B, expected.n_target_B)
 
 
 @pytest.mark.parametrize("answers", [ANSWERS, ("red circle", "red square", "red")])

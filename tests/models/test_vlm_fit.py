@@ -11,7 +11,7 @@ from vlm_families import questions, quick, tiny
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.vlm import fit as module
-from rlmba_pipelines.models.vlm.backbone import IGNORED, targets_of
+from rlmba_pipelines.models.vlm.backbone import IGNORED, targets_for, targets_of
 from rlmba_pipelines.models.vlm.fit import fit_vlm, sorted_out
 from rlmba_pipelines.models.vlm.state import pack_vlm
 
@@ -172,7 +172,7 @@ def test_contrasts_make_right_chains_likelier_than_wrong_ones(base, bought):
     def gap(vlm):
         scores = []
         for said in ([join_chain(one.chain, one.answer) for one in asked], ["column red 1 so left"] * len(asked)):
-            batch = module.targets_for(vlm, asked, said, longest=96)
+            batch = targets_for(vlm, asked, said, longest=96)
             with torch.no_grad():
                 logits = vlm.model(**batch.inputs).logits
             scores.append(module.sequence_log_probability(logits, batch.labels_BT).mean())

@@ -7,7 +7,7 @@ the processor, left padding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from rlmba_pipelines.models.state import device_of, torch_threads
 
 Region = Sequence[float]  # x, y, width, height in shares of the image
 IGNORED = -100  # of cross entropy
+READY_BYTES = 2**30  # of images that are kept ready for training
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,34 @@ def targets_for(vlm: Vlm, asked: Sequence[VisualQuestion], said: Sequence[str], 
     of_target_BT = at_T >= len(at_T) - torch.from_numpy(n_target_B).to(vlm.device)[:, None]
     labels_BT = torch.where(of_target_BT, inputs["input_ids"], IGNORED)
     return Targets(inputs, labels_BT, n_target_B)
+
+
+def targets_by_row(
+    vlm: Vlm, asked: Sequence[VisualQuestion], said: Sequence[str], *, longest: int
+) -> Callable[[Sequence[int]], Targets]:
+    """``targets_for`` of any rows, bit for bit; all are made ready once where they have a common shape and are small.
+
+    A tiny model would otherwise spend as long on reading its questions again in every step as on learning from them.
+    """
+
+    def read_again(rows: Sequence[int]) -> Targets:
+        return targets_for(vlm, [asked[row] for row in rows], [said[row] for row in rows], longest=longest)
+
+    one = read_again([0]).inputs
+    if set(one) != {"input_ids", "attention_mask", "pixel_values"} or one["pixel_values"].shape[0] != 1:
+        return read_again
+    if len(asked) * one["pixel_values"].nbytes > READY_BYTES:
+        return read_again
+    ready = targets_for(vlm, asked, said, longest=longest)
+    n_real_N = ready.inputs["attention_mask"].sum(1).cpu().numpy()
+
+    def ready_rows(rows: Sequence[int]) -> Targets:
+        first, wanted = -int(n_real_N[list(rows)].max()), torch.as_tensor(list(rows), device=vlm.device)
+        inputs = {name: value[wanted] for name, value in ready.inputs.items()}
+        inputs |= {name: inputs[name][:, first:] for name in ("input_ids", "attention_mask")}
+        return Targets(inputs, ready.labels_BT[wanted][:, first:], ready.n_target_B[list(rows)])
+
+    return ready_rows
 
 
 def told_in_full(

@@ -29,7 +29,7 @@ from rlmba_pipelines.models.vlm.backbone import (
     Vlm,
     computing,
     gone_on,
-    targets_for,
+    targets_by_row,
     told_in_full,
 )
 from rlmba_pipelines.models.vlm.losses import attention_loss, contrast_loss, sequence_log_probability, token_loss
@@ -127,19 +127,20 @@ def _learn_answers(
 ) -> tuple[list[float], float]:
     said = [join_chain(one.chain if config.chain_of_thought else (), one.answer) for one in bought]
     _, n_tokens_N = told_in_full(vlm, bought, said, longest=config.max_tokens)
+    targets = targets_by_row(vlm, bought, said, longest=config.max_tokens)
     looks = config.attention > 0 and config.chain_of_thought
     n_looks_N = _n_looks(vlm, bought) if looks else np.zeros(len(bought))
 
     def losses_of(rows: list[int]) -> Tensor:
-        asked = [bought[row] for row in rows]
-        batch = targets_for(vlm, asked, [said[row] for row in rows], longest=config.max_tokens)
+        batch = targets(rows)
         shown = bool(n_looks_N[rows].any())
         out = vlm.model(**batch.inputs, output_attentions=shown, use_cache=False)
         loss = token_loss(out.logits, batch.labels_BT)
         if not shown:
             return torch.stack([loss, loss.new_zeros(())])
         layer = out.attentions[config.attention_layer][:, config.attention_head]
-        return torch.stack([loss, config.attention * attention_loss(layer, *_where_to_look(vlm, asked, batch))])
+        where = _where_to_look(vlm, [bought[row] for row in rows], batch)
+        return torch.stack([loss, config.attention * attention_loss(layer, *where)])
 
     counts_NL = np.stack([n_tokens_N, n_looks_N], axis=1)
     return descend(vlm, counts_NL, losses_of, steps, config, draw, config.learning_rate)
@@ -151,10 +152,14 @@ def _learn_contrasts(
     """Direct preference optimization (Rafailov et al. 2023, 2305.18290), length-normalised as in SimPO (2405.14734),
     with the loss of the right answer kept beside: without it the probability of right answers falls too."""
 
+    asked, longest = [one.question for one in contrasts], 2 * config.max_tokens
+    targets = {
+        side: targets_by_row(vlm, asked, [getattr(one, side) for one in contrasts], longest=longest)
+        for side in ("right", "wrong")
+    }
+
     def log_probabilities(rows: Sequence[int], side: str) -> tuple[Tensor, Tensor]:
-        asked = [contrasts[row].question for row in rows]
-        said = [getattr(contrasts[row], side) for row in rows]
-        batch = targets_for(vlm, asked, said, longest=2 * config.max_tokens)
+        batch = targets[side](rows)
         logits = vlm.model(**batch.inputs, use_cache=False).logits
         return sequence_log_probability(logits, batch.labels_BT), token_loss(logits, batch.labels_BT)
 
@@ -172,8 +177,7 @@ def _learn_contrasts(
         gained = contrast_loss(right - reference[:, 0], wrong - reference[:, 1], config.contrast_beta)
         return torch.stack([gained, answer_loss])
 
-    asked, said = [one.question for one in contrasts], [one.right for one in contrasts]
-    _, n_tokens_N = told_in_full(vlm, asked, said, longest=2 * config.max_tokens)
+    _, n_tokens_N = told_in_full(vlm, asked, [one.right for one in contrasts], longest=longest)
     counts_NL = np.stack([np.ones(len(contrasts)), n_tokens_N], axis=1)
     rate = config.learning_rate * config.contrast_learning_rate
     return descend(vlm, counts_NL, losses_of, config.contrast_steps, config, draw, rate)[0]
