@@ -57,11 +57,7 @@ def run(name: str, arm: dict[str, Any], protocol: dict[str, Any], seed: int) -> 
     asked = {"arm": arm, "common": protocol["common"], "data": protocol["data"], "vlm": p.vlm.model_dump()}
     if path.exists() and json.loads(path.read_text())["asked"] == asked:
         return path
-    folder = RUNS / "scenes" / str(seed)
-    knobs = Knobs(**protocol["data"], seed=seed)
-    record = folder / "knobs.json"
-    if not record.exists() or json.loads(record.read_text()) != vars(knobs):
-        write_scenes(folder, knobs)
+    folder = scenes_of(protocol, seed)
     found = read(folder / "questions.jsonl")
     rows = ((i, row) for i, row in enumerate(found.to_dict("records"), start=1))
     roster = divide(checked_manifest(list(found), rows, "questions.jsonl"), p.rounds)  # type: ignore[arg-type]
@@ -90,6 +86,15 @@ def run(name: str, arm: dict[str, Any], protocol: dict[str, Any], seed: int) -> 
     part.write_text(json.dumps({"asked": asked, "arm": name, "seed": seed, "rounds": rounds}))
     part.rename(path)
     return path
+
+
+def scenes_of(protocol: dict[str, Any], seed: int) -> Path:
+    """The folder with the questions of a seed, made where it is missing."""
+    folder, knobs = RUNS / "scenes" / str(seed), Knobs(**protocol["data"], seed=seed)
+    record = folder / "knobs.json"
+    if not record.exists() or json.loads(record.read_text()) != vars(knobs):
+        write_scenes(folder, knobs)
+    return folder
 
 
 def _kinds(samples: pd.DataFrame, batch: pd.DataFrame) -> dict[str, float]:
@@ -194,6 +199,8 @@ def main() -> None:
         p = parameters_of({}, protocol["common"], 0)
         base_folder(p.vlm, ROOT / "data" / "06_models" / "vlm_base")
         with ProcessPoolExecutor(options.workers) as workers:
+            drawn = sorted({seed for _, _, seed in jobs})
+            list(workers.map(scenes_of, [protocol] * len(drawn), drawn))  # before arms of one seed share them
             waiting = [workers.submit(run, name, arm, protocol, seed) for name, arm, seed in jobs]
             for done, future in enumerate(as_completed(waiting), start=1):
                 sys.stderr.write(f"{done} of {len(waiting)}: {future.result().name}\n")
