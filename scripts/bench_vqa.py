@@ -193,7 +193,7 @@ def main() -> None:
     protocol = yaml.safe_load(PROTOCOL.read_text())
     seeds, fewer = (options.seeds or protocol[name] for name in ("seeds", "ablation_seeds"))
     jobs = [(name, arm, seed) for seed in seeds for name, arm in protocol["arms"].items()]
-    jobs += [(name, arm, seed) for seed in fewer for name, arm in protocol["ablations"].items()]
+    jobs += [(name, arm, seed) for name, arm in protocol["ablations"].items() for seed in fewer]
     jobs = [job for job in jobs if not options.arms or job[0] in options.arms]
     if not options.page_only:
         p = parameters_of({}, protocol["common"], 0)

@@ -5,7 +5,8 @@ Source   Active-VLM, a forum post without formulas.
 Stated   early basic alignment, then boundary expansion, late reasoning refinement.
 Chosen   stages by held-out accuracy; each has its weights (vision, language, reasoning), how far doubt outweighs
          coverage, and what it looks for besides: typical samples early (a small exponent), questions on which half of
-         the sampled chains disagree, chains of two steps or more. All of it are parameters.
+         the sampled chains disagree. Chains of two steps or more are found by the reasoning doubt: looking for them
+         besides made nine of ten questions of a batch such ones, and one-step questions were forgotten (docs/vqa.md).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class VlmStage:
 STAGES = (
     VlmStage("alignment", (0.6, 0.3, 0.1), 0.5),
     VlmStage("boundary", (0.3, 0.3, 0.4), 1.0, {"boundary": 0.5}),
-    VlmStage("refinement", (0.1, 0.2, 0.7), 1.0, {"depth": 0.5}),
+    VlmStage("refinement", (0.1, 0.2, 0.7), 1.0),
 )
 UNTIL = (0.5, 0.75)  # held-out accuracy at which a stage gives way to the next
 
