@@ -157,7 +157,7 @@ def page(protocol: dict[str, Any]) -> str:
     lines += ["| arm | labels | seeds | overall | relational | unseen pairs |", "|---|---|---|---|---|---|"]
     for (arm, labels), of_arm in frame[frame["arm"] != "random"].groupby(["arm", "labels"]):
         theirs = frame[(frame["arm"] == "random") & (frame["labels"] == labels)].set_index("seed")
-        both = of_arm.set_index("seed").join(theirs, rsuffix="_random", how="inner")
+        both = of_arm.set_index("seed").join(theirs, suffixes=("", "_random"), how="inner")
         if len(both) < 2:
             continue
         cells = []

@@ -35,17 +35,19 @@ def precision(config: EncodersConfig) -> str:
 
 @contextmanager
 def inference(config: EncodersConfig) -> Iterator[None]:
-    """One compute thread, no gradients, and bfloat16 where ``precision`` says so."""
+    """One compute thread, no gradients, and bfloat16 where ``precision`` says so; else float32 throughout."""
     import torch
 
-    threads = torch.get_num_threads()
+    threads, rounded = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
     torch.set_num_threads(1)  # more threads would change sums, and workers share the cores
+    torch.backends.cudnn.allow_tf32 = False  # convolutions would keep 10 of 23 bits, and features be 1 % off
     try:
         reduced = precision(config) == "bfloat16"
         with torch.inference_mode(), torch.autocast(choose_device(config), torch.bfloat16, enabled=reduced):
             yield
     finally:
         torch.set_num_threads(threads)
+        torch.backends.cudnn.allow_tf32 = rounded
 
 
 def sha256_of(path: Path) -> str:
