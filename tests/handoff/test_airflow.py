@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -85,7 +84,7 @@ def test_simulated_rounds_are_a_chain_of_tasks_that_end_where_one_run_ends(
     project: Project, media: Callable[..., Path], load: Any
 ) -> None:
     (project.path / "conf/local/parameters_rounds.yml").write_text("rounds: {reference: null}")
-    options = ("--manifest", str(media(60)), "--strategy", "random", "--annotator", "simulated", *SMALL)
+    options = ("--manifest", str(media(60)), "--annotator", "simulated", *SMALL, "--rounds", "1")
     path = file_of(project, "--schedule", "0 6 * * 1", "--", *options, *A)
     assert path.name == "rlmba_a_dag.py"
     imported = {
@@ -98,7 +97,7 @@ def test_simulated_rounds_are_a_chain_of_tasks_that_end_where_one_run_ends(
     namespace, given = load(path, project)
     dag = namespace["dag"]
     assert [(t.task_id, t.after) for t in dag.tasks] == [
-        ("round_00", []), ("round_01", ["round_00"]), ("round_02", ["round_01"]), ("report", ["round_02"]),
+        ("round_00", []), ("round_01", ["round_00"]), ("report", ["round_01"]),
     ]  # fmt: skip
     assert dag.options["max_active_runs"] == 1
     assert (dag.options["schedule"], dag.options["catchup"]) == ("0 6 * * 1", False)
@@ -111,14 +110,14 @@ def test_simulated_rounds_are_a_chain_of_tasks_that_end_where_one_run_ends(
         assert not experiment.report_path.exists()
     dag.tasks[-1].execute({})
     assert experiment.report_path.exists()
-    bought = project.selections("a", 2)
+    bought = project.selections("a", 1)
     project.ok("rounds", "run", *options, "--experiment", "b")
-    assert bought == project.selections("b", 2)
+    assert bought == project.selections("b", 1)
     n_given = len(given)
     for task in dag.tasks:
         task.execute({})  # a retry, or the next run of the DAG
-    assert project.selections("a", 2) == bought
-    assert len(given) == n_given + 5
+    assert project.selections("a", 1) == bought
+    assert len(given) == n_given + 4
 
 
 def test_a_sensor_waits_for_the_answers_of_people_and_takes_them_from_the_server(place: Place, load: Any) -> None:
@@ -185,10 +184,10 @@ def test_bad_input_is_told_in_a_sentence(project: Project, arguments: tuple[str,
 def test_a_real_airflow_parses_the_file_and_runs_two_rounds(project: Project, media: Callable[..., Path]) -> None:
     python = ROOT / ".venv-airflow" / "bin" / "python"
     (project.path / "conf/local/parameters_rounds.yml").write_text("rounds: {reference: null}")
-    path = file_of(project, "--", "--manifest", str(media(60)), "--annotator", "simulated", *SMALL, *A)
     home = project.path / "airflow"
-    (home / "dags").mkdir(parents=True)
-    shutil.copy(path, home / "dags")
+    asked = ("--manifest", str(media(60)), *SMALL, "--annotator")
+    for more in (("simulated", *A), ("label_studio", "--experiment", "people")):
+        project.ok("rounds", "airflow", "--to", str(home / "dags"), "--schedule", "@daily", "--", *asked, *more)
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     environment |= {
         "AIRFLOW_HOME": str(home),
@@ -201,6 +200,9 @@ def test_a_real_airflow_parses_the_file_and_runs_two_rounds(project: Project, me
         "from airflow.dag_processing.dagbag import DagBag\n"
         f"bag = DagBag({str(home / 'dags')!r})\n"
         "assert not bag.import_errors, bag.import_errors\n"
+        "people = bag.dags['rlmba_people']\n"
+        "assert people.task_dict['answers_01'].upstream_task_ids == {'round_01'}\n"
+        "assert people.task_dict['answers_01'].reschedule\n"
         "dag = bag.dags['rlmba_a']\n"
         "print('tasks', sorted(dag.task_dict), dag.max_active_runs)\n"
         "run = dag.test()\n"
