@@ -203,6 +203,7 @@ def test_a_real_airflow_parses_the_file_and_runs_two_rounds(project: Project, me
         "people = bag.dags['rlmba_people']\n"
         "assert people.task_dict['answers_01'].upstream_task_ids == {'round_01'}\n"
         "assert people.task_dict['answers_01'].reschedule\n"
+        "assert people.task_dict['answers_00'].poke({})\n"  # of an experiment that is not begun nobody waits
         "dag = bag.dags['rlmba_a']\n"
         "print('tasks', sorted(dag.task_dict), dag.max_active_runs)\n"
         "run = dag.test()\n"
