@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +51,7 @@ def without(browser: Browser, selector: str) -> None:
 
 
 @contextmanager
-def serving(command: Sequence[str], port: int, folder: Path, health: str = "") -> Iterator[str]:
+def serving(command: Sequence[str], port: int, folder: Path) -> Iterator[str]:
     """A server while it runs; gives its address."""
     url, log = f"http://127.0.0.1:{port}", folder / "server.log"
     environment = {**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT / "src")}
@@ -65,7 +64,7 @@ def serving(command: Sequence[str], port: int, folder: Path, health: str = "") -
             if process.poll() is not None:
                 raise SystemExit(f"{command[0]} did not start:\n{log.read_text()}")
             try:
-                urllib.request.urlopen(url + health, timeout=5).read()
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
                 break
             except OSError:
                 time.sleep(0.5)
@@ -99,7 +98,7 @@ def take_mlflow_and_viz(folder: Path) -> None:
     port = free_port()
     store = [f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder}/artifacts"]
     server = [str(MLFLOW), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *store]
-    with serving(server, port, folder, "/health") as url:
+    with serving(server, port, folder) as url:
         tracking = f"tracking.mlflow=true,tracking.uri={url}"
         manifest = str(ROOT / "data" / "01_raw" / "emoji" / "manifest.csv")
         kedro(project, "rounds", "run", "--experiment", "main", "--manifest", manifest, "--params", tracking)
