@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -78,9 +78,12 @@ def serving(command: Sequence[str], port: int, folder: Path) -> Iterator[str]:
 
 
 def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """Below 49152: kedro-viz takes no other."""
+    for port in range(18100, 19100):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise SystemExit("There is no free port from 18100 to 19099.")
 
 
 def kedro(project: Path, *arguments: str) -> None:
