@@ -114,10 +114,10 @@ def test_simulated_rounds_are_a_chain_of_tasks_that_end_where_one_run_ends(
     project.ok("rounds", "run", *options, "--experiment", "b")
     assert bought == project.selections("b", 1)
     n_given = len(given)
-    for task in dag.tasks:
+    for task in dag.tasks[1:]:
         task.execute({})  # a retry, or the next run of the DAG
     assert project.selections("a", 1) == bought
-    assert len(given) == n_given + 4
+    assert len(given) == n_given + 3
 
 
 def test_a_sensor_waits_for_the_answers_of_people_and_takes_them_from_the_server(place: Place, load: Any) -> None:

@@ -149,26 +149,26 @@ def test_a_failed_attempt_and_the_next_are_two_runs_of_one_job_and_waiting_is_no
     assert bought[3]["outputs"] == []
 
 
-@pytest.mark.parametrize("status", [None, 401])
 def test_a_server_that_takes_nothing_costs_one_warning_and_no_round(
     project: Project,
     media: Callable[..., Path],
     server: Server,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
-    status: int | None,
 ) -> None:
     monkeypatch.setenv("OPENLINEAGE_API_KEY", TOKEN)
     run = ("rounds", "run", "--experiment", "a", "--manifest", str(media(60)), *SMALL)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # nobody listens there
-        server.status = status or 500
-        switch_on(project, server.url if status else f"http://127.0.0.1:{taken.getsockname()[1]}")
+        server.status, away = 401, f"http://127.0.0.1:{taken.getsockname()[1]}"
+        switch_on(project, server.url, away)
         with caplog.at_level(logging.DEBUG):
             project.ok(*run, "--last", "0", "--scheduled")
     told = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING and "OpenLineage" in r.getMessage()]
-    assert len(told) == 1
-    assert ("HTTP 401" if status else "ConnectionError") in told[0]
+    assert len(server.came) == 4, "two runs, each start and end"
+    assert [(server.url in line, "HTTP 401" in line) for line in told] == [(True, True), (False, False)]
+    assert away in told[1]
+    assert "ConnectionError" in told[1]
     assert TOKEN not in caplog.text
     assert Experiment.of(project.path, "a").rounds_done() == 0
     held = (path for path in project.path.rglob("*") if path.is_file())
