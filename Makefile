@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS ?= 1
 export KEDRO_LOGGING_CONFIG ?= conf/logging.yml
 
-.PHONY: help run test test-gpu test-statistical viz viz-site data data-emoji data-tuxpaint data-han e2e-label-studio e2e-mlflow run-vqa data-scenes bench bench-vqa bench-full bench-overhead bench-selection ablations policy durability science docs clean distclean install lint types imports
+.PHONY: help run test test-gpu test-statistical viz viz-site data data-emoji data-tuxpaint data-han e2e-label-studio e2e-mlflow e2e-airflow airflow-dag handoff-screenshots run-vqa data-scenes bench bench-vqa bench-full bench-overhead bench-selection ablations policy durability science docs clean distclean install lint types imports
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -74,9 +74,18 @@ durability: install  ## kill a run at every write, fill the disk, go on, compare
 e2e-label-studio: install  ## three batches labeled on a real Label Studio by simulated people, with all that goes wrong (minutes)
 	@$(BIN)/python scripts/e2e_label_studio.py
 
-e2e-mlflow: install  ## rounds told to a real MLflow server on loopback (in .venv-mlflow, since it pins older packages)
-	@test -x .venv-mlflow/bin/mlflow || { $(PYTHON) -m venv .venv-mlflow && echo '*' > .venv-mlflow/.gitignore && .venv-mlflow/bin/python -m pip install --quiet --disable-pip-version-check 'mlflow==3.17.2'; }
+e2e-mlflow: install .venv-mlflow/bin/mlflow  ## rounds told to a real MLflow server on loopback (in .venv-mlflow, since it pins older packages)
 	@$(BIN)/python -m pytest -m mlflow tests/handoff
+
+airflow-dag: install  ## the rounds as a DAG for Airflow, into build/airflow (RUN="--manifest my.csv …": options of kedro rounds run)
+	@$(BIN)/kedro rounds airflow -- $(RUN) $(if $(filter-out main,$(EXPERIMENT)),--experiment $(EXPERIMENT))
+
+e2e-airflow: install  ## the DAG parsed and run by a real Airflow (in .venv-airflow, since it pins older packages)
+	@test -x .venv-airflow/bin/airflow || { $(PYTHON) -m venv .venv-airflow && echo '*' > .venv-airflow/.gitignore && .venv-airflow/bin/python -m pip install --quiet --disable-pip-version-check 'apache-airflow==3.3.2'; }
+	@$(BIN)/python -m pytest -m airflow tests/handoff
+
+handoff-screenshots: install .venv-mlflow/bin/mlflow  ## the pictures of docs/handoff.md, of real servers on loopback (minutes)
+	@$(BIN)/python scripts/handoff_screenshots.py
 
 ablations: install  ## what each part of the default is worth, over ten seeds; docs/ablations.md (an hour or two, resumes)
 	@$(BIN)/python scripts/ablations.py
@@ -113,7 +122,11 @@ clean:  ## delete everything that runs have made; the committed data, the enviro
 	@echo "cleaned; 'make distclean' deletes the environment too"
 
 distclean: clean  ## delete the environment as well
-	@rm -rf $(VENV) .venv-peers .venv-label-studio .venv-mlflow .make
+	@rm -rf $(VENV) .venv-peers .venv-label-studio .venv-mlflow .venv-airflow .make
+
+.venv-mlflow/bin/mlflow:
+	@$(PYTHON) -m venv .venv-mlflow && echo '*' > .venv-mlflow/.gitignore
+	@.venv-mlflow/bin/python -m pip install --quiet --disable-pip-version-check 'mlflow==3.17.2'
 
 install: $(INSTALLED)
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from browser import Browser
 from label_studio import LEGACY, OWNER, ROOT, Server, install, owner, personal_access_token, session
-from label_studio_scene import NAME, QUERY, ROUNDS, START, Scene, build_project, until
+from label_studio_scene import NAME, QUERY, ROUNDS, START, Scene, build_project, photograph, until
 from rlmba_pipelines.ledger import ADJUDICATOR
 
 STARTED = time.monotonic()
@@ -138,19 +138,8 @@ def look(scene: Scene, picture: Path) -> None:
     wanted = {"image", "audio", "text"}
     project = next(p for p in scene.projects(1) if "image+audio+text" in p["title"])
     task = next(t for t in scene.people["ann"].tasks(project["id"]) if t["predictions"] and wanted <= t["data"].keys())
-    guess = task["predictions"][0]["result"][0]["value"]["choices"][0]
     person = session(scene.server.url, OWNER)
-    with Browser() as browser:
-        browser.cookies(scene.server.url, dict(person.cookies))
-        browser.open(f"{scene.server.url}/projects/{project['id']}/data?task={task['id']}&labeling=1")
-        browser.until("[...document.images].some(i => i.naturalWidth == 320)")
-        browser.until("[...document.querySelectorAll('audio')].some(a => a.duration > 0.9)")
-        browser.until(f"document.body.innerText.includes({task['data']['text']!r})")
-        browser.until(f"document.body.innerText.includes({task['data']['heading']!r})")
-        marked = "[...document.querySelectorAll('input:checked')].map(i => i.closest('label').innerText).join()"
-        browser.until(f"({marked}).includes({guess!r})")
-        time.sleep(2)  # the wave is drawn
-        browser.picture(picture)
+    guess = photograph(scene.server.url, dict(person.cookies), project["id"], task, picture)
     say(f"the page shows image, sound, text and the guess {guess!r}: {picture}")
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pandas as pd
 import soundfile
 from PIL import Image, ImageDraw
 
+from browser import Browser
 from durability import bare_project
 from label_studio import LEGACY, ROOT, Person, Server
 from rlmba_pipelines.ledger import ABSTAINED, Ledger
@@ -65,6 +67,23 @@ def build_project(folder: Path, url: str, n: int = 90) -> dict[str, str]:
     table = pd.DataFrame(rows, columns=["sample_id", "image", "text", "audio"])
     table.to_csv(media / "manifest.csv", index=False)
     return truth
+
+
+def photograph(url: str, cookies: Mapping[str, str], project: int, task: dict[str, Any], picture: Path) -> str:
+    """The labeling page of a task, once image, sound, text, heading and guess are on it; gives the guess."""
+    guess = str(task["predictions"][0]["result"][0]["value"]["choices"][0])
+    with Browser() as browser:
+        browser.cookies(url, cookies)
+        browser.open(f"{url}/projects/{project}/data?task={task['id']}&labeling=1")
+        browser.until("[...document.images].some(i => i.naturalWidth == 320)")
+        browser.until("[...document.querySelectorAll('audio')].some(a => a.duration > 0.9)")
+        browser.until(f"document.body.innerText.includes({task['data']['text']!r})")
+        browser.until(f"document.body.innerText.includes({task['data']['heading']!r})")
+        marked = "[...document.querySelectorAll('input:checked')].map(i => i.closest('label').innerText).join()"
+        browser.until(f"({marked}).includes({guess!r})")
+        time.sleep(2)  # the wave is drawn
+        browser.picture(picture)
+    return guess
 
 
 class Commands:

@@ -50,10 +50,14 @@ class FakeLabelStudio:
     def task(self, sample_id: str) -> dict[str, Any]:
         return next(task for task in self.tasks() if task["data"]["sample_id"] == sample_id)
 
-    def say(self, sample_id: str, label: str | None, who: int = 2, field: str = "label", typed: bool = False) -> None:
+    def say(
+        self, sample_id: str, label: str | None, who: int = 2, field: str = "label", typed: bool = False, why: str = ""
+    ) -> None:
         """Somebody answers a task, or skips it (None)."""
         value = {"text": [label]} if typed else {"choices": [label]}
         result = [] if label is None else [{"from_name": field, "type": "choices", "value": value}]
+        if why:
+            result.append({"from_name": "explanation", "type": "textarea", "value": {"text": [why]}})
         said = {"id": self._new_id(), "completed_by": who, "was_cancelled": label is None, "result": result}
         self.task(sample_id)["annotations"].append({**said, "updated_at": "2019-01-01T00:00:00Z", "lead_time": 3.25})
 

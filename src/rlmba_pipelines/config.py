@@ -250,11 +250,12 @@ class BenchmarkConfig(_Block):
 
 
 class TrackingConfig(_Block):
-    """Whether rounds are told to MLflow, and where it is."""
+    """Whether rounds are told to MLflow and OpenLineage, and where those are."""
 
     mlflow: bool = False
     uri: str = "sqlite:///mlflow.db"
     register_model: bool = True  # the closing model of a run, as a bundle
+    openlineage: tuple[str, ...] = ()  # servers and files of JSON Lines that get events; empty: off
 
 
 class Parameters(_Block):

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from rlmba_pipelines.config_loader import RememberingConfigLoader
 from rlmba_pipelines.hooks import ParameterHooks, RoundHooks
-from rlmba_pipelines.tracking_hook import TrackingHook
+from rlmba_pipelines.tracking_hook import LineageHook, TrackingHook
 
 # Kedro's own: names in a namespace hold a dot by design, and its resolvers await a newer omegaconf
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
@@ -18,7 +18,7 @@ if find_spec("ibis") is None:
     sys.modules.setdefault("ibis", None)  # type: ignore[arg-type]
 
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
-HOOKS = (ParameterHooks(), RoundHooks(), TrackingHook())
+HOOKS = (ParameterHooks(), RoundHooks(), TrackingHook(), LineageHook())
 
 CONFIG_LOADER_CLASS = RememberingConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -1,15 +1,20 @@
-"""The Kedro hook that tells MLflow of rounds, where ``tracking.mlflow`` says so; a run never fails for it."""
+"""The Kedro hooks that tell MLflow and OpenLineage of rounds, where ``tracking`` says so; a run never fails for it."""
 
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
 
-from rlmba_pipelines.config import Parameters
+from rlmba_pipelines.config import Parameters, TrackingConfig
 from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.parameters import checked
+
+if TYPE_CHECKING:
+    from rlmba_pipelines.handoff.lineage_events import Reporter
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +32,10 @@ class TrackingHook:
             from rlmba_pipelines.handoff.tracking import refuse_unready
 
             refuse_unready(self._parameters.tracking)
+        if self._parameters.tracking.openlineage:
+            from rlmba_pipelines.handoff import lineage_events
+
+            lineage_events.refuse_unready(self._parameters.tracking.openlineage)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -42,3 +51,52 @@ class TrackingHook:
                 self._parameters.tracking.uri,
                 str(error).splitlines()[0][:200],
             )
+
+
+class LineageHook:
+    """The start of every pipeline and how it ended, to files and servers that speak OpenLineage."""
+
+    def __init__(self) -> None:
+        self._places: tuple[str, ...] = ()
+        self._reporter: Reporter | None = None
+        self._away: set[str] = set()  # places that were told about already
+
+    @hook_impl(trylast=True)  # a run that is refused has not started
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        self._reporter = None
+        self._places = TrackingConfig(**catalog.load("parameters").get("tracking", {})).openlineage
+        if self._places:
+            from rlmba_pipelines.handoff.lineage_events import Reporter
+
+            self._reporter = Reporter(current.experiment, run_params, pipeline, catalog)
+            self._tell("START")
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        self._tell("COMPLETE")
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        if self._reporter:
+            from rlmba_pipelines.handoff.lineage_events import is_waiting
+
+            waiting = is_waiting(error)
+            self._tell("COMPLETE" if waiting else "FAIL", None if waiting else error)
+
+    def _tell(self, state: str, error: Exception | None = None) -> None:
+        if self._reporter is None:
+            return
+        from rlmba_pipelines.handoff.lineage_events import transport_to, why
+
+        for place in self._places:
+            try:
+                transport_to(place, current.project_path).emit(self._reporter.event(state, error))
+                self._away.discard(place)
+            except Exception as trouble:  # a server has errors of every kind, and none is worth a paid round
+                if place not in self._away:
+                    self._away.add(place)
+                    log.warning(
+                        "OpenLineage at %s does not take events now (%s); the rounds go on without it",
+                        place,
+                        why(trouble),
+                    )

@@ -33,6 +33,13 @@ def test_people_type_where_no_class_is_known_and_where_one_would_be_taken_for_a_
     assert page_of("text", classes=[str(i) for i in range(31)])[-1].get("layout") == "select"
 
 
+def test_where_people_explain_the_page_proposes_a_chain_and_takes_their_own_which_nobody_has_to_give() -> None:
+    page = ElementTree.fromstring(template(["image", "text"], ("a", "b"), explained=True))
+    assert [item.tag for item in page] == ["Header", "Image", "Text", "Choices", "Header", "TextArea"]
+    assert page[4].get("value") == "$proposed"
+    assert (page[5].get("name"), page[5].get("toName"), page[5].get("required")) == ("explanation", "image", None)
+
+
 def test_new_classes_join_a_page_that_people_have_made_their_own() -> None:
     own = '<View><Style>.x{}</Style><Choices name="label" toName="t"><Choice value="a" hotkey="1" /></Choices></View>'
     page = ElementTree.fromstring(with_classes(own, ["a", "b"]))
@@ -57,6 +64,19 @@ def test_a_task_tells_rank_and_reason_and_holds_the_guess_as_an_answer_with_its_
 def annotation(number: int, **said: Any) -> dict[str, Any]:
     usual = {"completed_by": 2, "was_cancelled": False, "result": [], "updated_at": "2031-01-01", "lead_time": 1.5}
     return {"id": number, **usual, **said}
+
+
+def test_an_explanation_is_no_label() -> None:
+    def said(field: str, *words: str) -> dict[str, Any]:
+        return {"from_name": field, "type": "textarea", "value": {"text": list(words)}}
+
+    both = [said("explanation", "shape red", "no blue"), said("label", "yes")]
+    tasks = [{"id": 1, "data": {}, "annotations": [annotation(1, result=both), annotation(2, result=both[:1])]}]
+    rows = answers_of(tasks, {})
+    why = "shape red; no blue"
+    assert [(row["label"], row["explanation"]) for row in rows] == [("yes", why), ("", why)]
+    assert has_field(tasks[0]["annotations"][0])
+    assert not has_field(tasks[0]["annotations"][1])
 
 
 def test_annotations_become_rows_in_the_order_of_the_server_and_a_skip_is_an_abstention() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pandas as pd
 import pytest
 
 from conftest import Project
+from fake_label_studio import LEGACY, FakeLabelStudio
+from rlmba_pipelines.labeling.label_studio import Client
 from rlmba_pipelines.learning.vlm.scenes import ANSWERS, Knobs
 from rlmba_pipelines.ledger import Ledger
+from rlmba_pipelines.rounds import desk as desks
 from rlmba_pipelines.sources.scenes import write_scenes
 
 KNOBS = Knobs(images=16, validation_images=4, test_images=2, questions=3)
@@ -87,7 +91,9 @@ def test_a_second_run_and_one_that_goes_on_buy_the_same(asked: tuple[Project, Pa
     assert "whole" in project.ok("rounds", "verify", "--experiment", "whole")
 
 
-def test_people_answer_with_chains_of_their_own(asked: tuple[Project, Path], tmp_path: Path) -> None:
+def test_people_answer_with_chains_of_their_own_in_files_and_on_a_server(
+    asked: tuple[Project, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project, manifest = asked
     truth = {row["id"]: row for row in map(json.loads, manifest.read_text().splitlines())}
     unanswered = [
@@ -98,14 +104,27 @@ def test_people_answer_with_chains_of_their_own(asked: tuple[Project, Path], tmp
     rounds = project.path / "conf" / "vqa" / "parameters_rounds.yml"
     rounds.write_text(f"{rounds.read_text()}  classes: {json.dumps(ANSWERS)}\n")
     _run(project, manifest)
-    for _ in range(2):
-        (sheet,) = sorted((project.path / "data/07_model_output/q").glob("round_*/annotation_sheet.csv/*/*.csv"))[-1:]
-        table = pd.read_csv(sheet, dtype=str, keep_default_na=False)
-        table["label"] = [truth[i]["answer"] for i in table["sample_id"]]
-        table["explanation"] = ["; ".join(truth[i]["chain"]) for i in table["sample_id"]]
-        answers = tmp_path / "answers.csv"
-        table.to_csv(answers, index=False)
-        project.ok("rounds", "import", str(answers), "--by", "ann", "--experiment", "q")
+    (sheet,) = (project.path / "data/07_model_output/q").glob("round_00/annotation_sheet.csv/*/*.csv")
+    table = pd.read_csv(sheet, dtype=str, keep_default_na=False)
+    table["label"] = [truth[i]["answer"] for i in table["sample_id"]]
+    table["explanation"] = ["; ".join(truth[i]["chain"]) for i in table["sample_id"]]
+    answers = tmp_path / "answers.csv"
+    table.to_csv(answers, index=False)
+    project.ok("rounds", "import", str(answers), "--by", "ann", "--experiment", "q")
+
+    server = FakeLabelStudio()
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", LEGACY)
+    monkeypatch.setattr(desks, "Client", functools.partial(Client, transport=server.transport))
+    project.ok("rounds", "push", "--experiment", "q")
+    batch = _table(project, "q", "07_model_output", "round_01", "annotation_batch.parquet").set_index("sample_id")
+    assert len(server.tasks()) == len(batch)
+    for task in server.tasks():
+        row = batch.loc[task["data"]["sample_id"]]
+        shown = f"The model would say: {row['proposed_chain']}" if row["proposed_chain"] else ""
+        assert task["data"]["proposed"] == (shown if row["purpose"] == "training" else "")
+        server.say(row.name, truth[row.name]["answer"], why="; ".join(truth[row.name]["chain"]))
+    assert all('name="explanation"' in project["label_config"] for project in server.projects.values())
+    project.ok("rounds", "pull", "--experiment", "q")
     with Ledger(project.path / "data/03_primary/q/ledger.sqlite") as ledger:
         rows = ledger.rows()
     assert len(rows) == 16

@@ -21,21 +21,25 @@ from rlmba_pipelines.rounds.parameters import asked_for
 @click.option("--by", help="Who answered, where the file has no column 'annotator'.")
 @click.option("--correct", is_flag=True, help="Let an answer that differs supersede what its annotator said before.")
 @click.option("--adjudicate", is_flag=True, help="These answers settle disputes.")
-def import_command(found: Experiment, files: tuple[Path, ...], by: str | None, correct: bool, adjudicate: bool) -> None:
+@click.option("--scheduled", is_flag=True, help="Take answers only; a scheduler runs the next round.")
+def import_command(
+    found: Experiment, files: tuple[Path, ...], by: str | None, correct: bool, adjudicate: bool, scheduled: bool
+) -> None:
     """Take the answers of people, and go on when a batch is complete."""
     parameters = asked_for(found)
     answers = [read_answers(path) for path in files]
-    _taken(found, import_answers(found, answers, parameters, by=by, correct=correct, adjudicate=adjudicate))
+    imported = import_answers(found, answers, parameters, by=by, correct=correct, adjudicate=adjudicate)
+    _taken(found, imported, scheduled=scheduled)
 
 
-def _taken(found: Experiment, imported: Imported) -> None:
+def _taken(found: Experiment, imported: Imported, *, scheduled: bool = False) -> None:
     """Tell what was taken, and run the next round when nobody is waited for any more."""
     tell_rows(found, imported, set())
-    settle(found, imported)
+    settle(found, imported, scheduled=scheduled)
 
 
-def settle(found: Experiment, imported: Imported) -> None:
-    """Tell how far the batch is, and run the next round when nobody is waited for any more."""
+def settle(found: Experiment, imported: Imported, *, scheduled: bool = False) -> None:
+    """Tell how far the batch is, and run the next round when nobody is waited for any more, unless a scheduler does."""
     opened = open_batch(found, asked_for(found).labeling)
     n_open = len(opened.batch) - opened.n_answered if opened else 0
     corrected = f"{imported.corrected} corrected, " if imported.corrected else ""
@@ -46,7 +50,7 @@ def settle(found: Experiment, imported: Imported) -> None:
     )
     if opened and len(opened.disputed):
         tell_disputes(found, len(opened.disputed))
-    if opened and not n_open:
+    if opened and not n_open and not scheduled:
         go_on(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -60,24 +61,28 @@ from rlmba_pipelines.rounds.unroll import FINAL, stage_name
     "--params", default="", callback=_split_params, help="Any other parameter, as of 'kedro run': vlm.chains=3,…"
 )
 @click.option(
+    "--scheduled", is_flag=True, help="A step of a schedule: wait for nobody, leave the report to a call without this."
+)
+@click.option(
     "--experiment",
     help="Name of the experiment. Default: main, or one made from --strategy, --seed and --manifest.",
 )
 def run_command(project_path: Path, **options: Any) -> None:
     """Run every open round, then measure and write the report. Continues where it was interrupted."""
-    request = _request(project_path, options)
+    request = request_of(project_path, options)
     click.echo(f"experiment {request.runtime_params['experiment']!r}")
     outcome = run_rounds(request, click.echo)
     while outcome.waiting and asked_for(outcome.experiment).rounds.annotator == "label_studio":
         desk = desk_of(outcome.experiment)
         push(desk)
-        if not wait(desk):
+        if request.scheduled or not wait(desk):
             return
         outcome = run_rounds(replace(request, first=None), click.echo)
     _tell(outcome)
 
 
-def _request(project_path: Path, options: dict[str, Any]) -> Request:
+def request_of(project_path: Path, options: dict[str, Any]) -> Request:
+    """What the options of ``kedro rounds run`` ask for."""
     overrides: dict[str, Any] = {}
 
     def put(block: str, key: str, value: Any) -> None:
@@ -98,7 +103,8 @@ def _request(project_path: Path, options: dict[str, Any]) -> Request:
     before = experiment_of(project_path, overrides["experiment"]).request()
     asked = merged(options["params"], overrides)
     runtime_params = merged(before["runtime_params"], asked)  # going on needs nothing but the experiment's name
-    return Request(project_path, options["env"] or before["env"], runtime_params, options["first"], options["last"])
+    env = options["env"] or before["env"]
+    return Request(project_path, env, runtime_params, options["first"], options["last"], options["scheduled"])
 
 
 def _name_of(options: dict[str, Any]) -> str:
@@ -134,9 +140,35 @@ def _tell(outcome: Outcome) -> None:
         )
 
 
+def _facts(found: Experiment) -> dict[str, Any]:
+    """How far an experiment is: ``rounds_done`` is null before the start batch is bought, ``open`` while nobody is
+    asked."""
+    if not found.parameters_path.exists():
+        return {"experiment": found.name, "rounds_done": None, "open": None, "stopped": None, "reported": False}
+    done, parameters = found.rounds_done(), asked_for(found)
+    opened = open_batch(found, parameters.labeling)
+    return {
+        "experiment": found.name,
+        "rounds_done": done if done >= 0 else None,
+        "open": opened
+        and {
+            "round": opened.round_idx,
+            "samples": len(opened.batch),
+            "answered": opened.n_answered,
+            "disputed": len(opened.disputed),
+        },
+        "stopped": stop_reason(found, parameters.rounds, parameters.labeling),
+        "reported": done > 0 and is_reported(found),
+    }
+
+
 @command_on_experiment("status")
-def status_command(found: Experiment) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON, for schedulers.")
+def status_command(found: Experiment, as_json: bool) -> None:
     """What is done, what is open, and what happens next."""
+    if as_json:
+        click.echo(json.dumps(_facts(found)))
+        return
     done = found.rounds_done()
     if done < 0 and found.commit(stage_name(0)) is None:
         far = "the samples are prepared; go on" if found.is_done(PREPARED) else "nothing is done yet; start"

@@ -22,15 +22,16 @@ def push_command(found: Experiment) -> None:
 @command_on_experiment("pull")
 @click.option("--wait", "waits", is_flag=True, help="Look again until the batch is answered.")
 @click.option("--correct", is_flag=True, help="Let an answer that differs supersede what its annotator said before.")
-def pull_command(found: Experiment, waits: bool, correct: bool) -> None:
+@click.option("--scheduled", is_flag=True, help="Take answers only; a scheduler runs the next round.")
+def pull_command(found: Experiment, waits: bool, correct: bool, scheduled: bool) -> None:
     """Take what people said in Label Studio, and go on when a batch is complete."""
     desk = desk_of(found)
     if waits:
-        if wait(desk):
+        if wait(desk) and not scheduled:
             go_on(found)
         return
     pulled = pull_answers(desk, correct=correct)
     tell_pulled(found, pulled, set())
     if pulled.missing:
         click.secho(gone(desk, pulled.missing), fg="yellow")
-    settle(found, pulled.imported)
+    settle(found, pulled.imported, scheduled=scheduled)

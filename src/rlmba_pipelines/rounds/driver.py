@@ -43,6 +43,7 @@ class Request:
     Attributes:
         runtime_params: overrides of parameters, nested as in the YAML files; ``experiment`` and ``manifest`` included.
         first, last: first and last round to run; None = the first open one, and ``rounds.rounds``.
+        scheduled: the closing measurement and the report are left to a later call.
     """
 
     project_path: Path
@@ -50,6 +51,7 @@ class Request:
     runtime_params: Mapping[str, Any]
     first: int | None = None
     last: int | None = None
+    scheduled: bool = False
 
     @classmethod
     def again(cls, experiment: Experiment, changes: Mapping[str, Any] | None = None) -> Request:
@@ -125,7 +127,7 @@ def run_rounds(request: Request, say: Say) -> Outcome:
         except WaitingForLabels as waiting:
             return Outcome(experiment, None, waiting, None)
         done = experiment.rounds_done()
-        if done < 1:
+        if done < 1 or request.scheduled:
             return Outcome(experiment, None, None, stopped)
         if is_reported(experiment):
             say(f"all {done} rounds are done already")

@@ -27,11 +27,13 @@ from rlmba_pipelines.rounds.answers import allowed_classes
 from rlmba_pipelines.rounds.batches import OpenBatch, modalities_of, opened_batch, reasons_for
 from rlmba_pipelines.rounds.desk import Desk, round_key
 from rlmba_pipelines.rounds.lock import locked
+from rlmba_pipelines.rounds.systems import SYSTEMS
 from rlmba_pipelines.rounds.unroll import stage_name
 from rlmba_pipelines.simulation.tables import TRAINING
 from rlmba_pipelines.sources.media import MediaError, read_medium
 
 LOOKS = 5  # at what a server has, after calls that were cut off
+TOLD = ("key", "sample_id", "round", "rank", "why", "note", "proposed")  # of a sample, beside its media
 PART_SAMPLES, PART_BYTES = 100, 32_000_000  # of what is in memory at a time
 
 
@@ -101,7 +103,7 @@ def _samples(desk: Desk, opened: OpenBatch, name_of_round: uuid.UUID) -> dict[st
         note = f"(Not shown here: {', '.join(hidden)}.)" if hidden else ""
         key = str(uuid.uuid5(name_of_round, str(row["sample_id"])))
         named = {str(name): value for name, value in row.items()}
-        described = {**named, "key": key, "round": opened.round_idx, "note": note}
+        described = {**named, "key": key, "round": opened.round_idx, "note": note, "proposed": _proposed(named)}
         found.setdefault("+".join(cells), []).append(_Sample(described, cells))
     return found
 
@@ -126,7 +128,10 @@ def _fill(desk: Desk, round_idx: int, shown: str, samples: list[_Sample]) -> int
         raise Unclear("a project that was made there is not there")
     there = {task["data"].get("key") for task in board.tasks(project)}
     missing = [sample for sample in samples if sample.row["key"] not in there]
-    config = with_classes(project.config, classes or ()) if project.is_built else template(shown.split("+"), classes)
+    if project.is_built:
+        config = with_classes(project.config, classes or ())
+    else:
+        config = template(shown.split("+"), classes, explained=SYSTEMS[desk.experiment.system()].questions)
     _add(desk, board, project, missing, stage_name(round_idx), guesses="<Choices" in config)
     if config != project.config:
         board.set_interface(project, config)
@@ -163,7 +168,7 @@ def _add(desk: Desk, board: Board, project: Project, samples: list[_Sample], mod
         tasks = []
         for sample, contents in part:
             shown = {name: places[c.name] if isinstance(c, Upload) else c for name, c in contents.items()}
-            facts = {name: sample.row[name] for name in ("key", "sample_id", "round", "rank", "why", "note")}
+            facts = {name: sample.row[name] for name in TOLD}
             tasks.append(task_of(facts, shown, model, guess=_guess(sample.row) if guesses else None))
         board.add_tasks(project, tasks)
 
@@ -195,6 +200,12 @@ def _read(desk: Desk, sample_id: str, modality: str, cell: str) -> bytes:
             f"Sample {sample_id!r} cannot be shown: {error}; bring it back, or withdraw the sample "
             f"('kedro rounds withdraw{desk.experiment.flag()}')."
         ) from None
+
+
+def _proposed(row: Mapping[str, Any]) -> str:
+    """The chain of thought that the model would give, where its guess is to be shown."""
+    chain = row.get("proposed_chain")
+    return f"The model would say: {chain}" if isinstance(chain, str) and chain and row["purpose"] == TRAINING else ""
 
 
 def _guess(row: Mapping[str, Any]) -> tuple[str, float] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rlmba_pipelines.labeling.label_studio.template import FIELD
+from rlmba_pipelines.labeling.label_studio.template import EXPLANATION, FIELD
 from rlmba_pipelines.ledger import ABSTAINED
 
 
@@ -16,8 +16,9 @@ def answers_of(tasks: Iterable[Mapping[str, Any]], people: Mapping[int, str]) ->
     all others, as they would be in a file.
 
     Returns:
-        ``sample_id, label, annotator`` (e-mail address), ``answered_at`` (by the server's clock), ``seconds`` spent,
-        ``task, annotation`` (their numbers there). The label is empty where the annotation holds no answer.
+        ``sample_id, label, explanation, annotator`` (e-mail address), ``answered_at`` (by the server's clock),
+        ``seconds`` spent, ``task, annotation`` (their numbers there). The label is empty where the annotation holds no
+        answer.
 
     >>> said = {"id": 7, "completed_by": 1, "was_cancelled": True, "updated_at": "2026-01-01", "lead_time": 2.5}
     >>> answers_of([{"id": 3, "data": {"sample_id": "s1"}, "annotations": [said]}], {1: "ann@example.com"})[0]["label"]
@@ -26,11 +27,12 @@ def answers_of(tasks: Iterable[Mapping[str, Any]], people: Mapping[int, str]) ->
     rows = []
     for task in tasks:
         for said in task["annotations"]:
-            who = said.get("completed_by")
+            who, results = said.get("completed_by"), said.get("result") or ()
             rows.append(
                 {
                     "sample_id": _cell(task["data"].get("sample_id", "")),
-                    "label": _cell(ABSTAINED if said.get("was_cancelled") else _label(said.get("result") or ())),
+                    "label": _cell(ABSTAINED if said.get("was_cancelled") else _words(results, FIELD, ", ")),
+                    "explanation": _cell(_words(results, EXPLANATION, "; ")),
                     "annotator": _cell(people.get(who, f"user {who}")),
                     "answered_at": said.get("updated_at"),
                     "seconds": said.get("lead_time"),
@@ -47,14 +49,14 @@ def has_field(annotation: Mapping[str, Any]) -> bool:
     return bool(annotation.get("was_cancelled")) or any(result.get("from_name") == FIELD for result in results)
 
 
-def _label(results: Iterable[Mapping[str, Any]]) -> str:
+def _words(results: Iterable[Mapping[str, Any]], field: str, between: str) -> str:
     words: list[str] = []
     for result in results:
-        if result.get("from_name") == FIELD:
+        if result.get("from_name") == field:
             value = result.get("value") or {}
             said = value.get("choices") or value.get("text") or []
             words += [said] if isinstance(said, str) else [str(word) for word in said]
-    return ", ".join(words).strip()
+    return between.join(words).strip()
 
 
 def _cell(text: object) -> str:

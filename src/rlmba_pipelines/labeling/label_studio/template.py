@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 from rlmba_pipelines.ledger import NONE_OF_THESE
 
 FIELD = "label"  # the name of the control that answers
+EXPLANATION = "explanation"  # and of the one that takes reasons
+STEPS = "why: steps, separated by semicolons"
 MANY = 30  # more classes than this are a list to pick from
 SHOWN: Mapping[str, tuple[str, Mapping[str, str]]] = {  # modality -> its tag and looks, from top to bottom
     "image": ("Image", {"maxWidth": "480px"}),
@@ -18,12 +20,13 @@ SHOWN: Mapping[str, tuple[str, Mapping[str, str]]] = {  # modality -> its tag an
 }
 
 
-def template(modalities: Sequence[str], classes: Collection[str] | None) -> str:
+def template(modalities: Sequence[str], classes: Collection[str] | None, *, explained: bool = False) -> str:
     """The labeling interface: why the sample was chosen, its media, and one answer.
 
     Args:
         modalities: what every task of the project has; Label Studio shows no task that lacks one of them.
         classes: labels that may be given; None while the first batch makes them known: people then type.
+        explained: tasks propose a chain of thought (``$proposed``, perhaps empty), and people may give their own.
 
     Returns:
         XML of Label Studio. Its button "Skip" abstains.
@@ -43,6 +46,10 @@ def template(modalities: Sequence[str], classes: Collection[str] | None) -> str:
         choices = ElementTree.SubElement(page, "Choices", {**answer, "choice": "single", **looks})
         for name in [*sorted(classes), NONE_OF_THESE]:
             ElementTree.SubElement(choices, "Choice", {"value": name})
+    if explained:
+        ElementTree.SubElement(page, "Header", {"value": "$proposed", "size": "6"})
+        typed = {"rows": "3", "maxSubmissions": "1", "editable": "true", "placeholder": STEPS}
+        ElementTree.SubElement(page, "TextArea", {"name": EXPLANATION, "toName": names[0], **typed})
     return ElementTree.tostring(page, encoding="unicode")
 
 
@@ -67,7 +74,7 @@ def task_of(
     """One task.
 
     Args:
-        sample: ``key, sample_id, round, rank, why``, and perhaps ``note``.
+        sample: ``key, sample_id, round, rank, why``, and perhaps ``note`` and ``proposed``.
         shown: modality -> text, or where the server has the medium.
         model: who guesses.
         guess: class and probability, shown as the answer that is there already.
