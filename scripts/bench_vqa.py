@@ -23,6 +23,7 @@ from sklearn.metrics import roc_auc_score
 
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.labeling import SimulatedOracle
+from rlmba_pipelines.learning.metrics.learning_curve import labels_to_reach
 from rlmba_pipelines.learning.metrics.statistics import paired_difference
 from rlmba_pipelines.learning.vlm.scenes import Knobs
 from rlmba_pipelines.models.vlm.state import base_folder, load_base
@@ -121,43 +122,53 @@ def localisation(terms: pd.DataFrame, samples: pd.DataFrame) -> dict[str, dict[s
     }
 
 
-def page(protocol: dict[str, Any]) -> str:
-    """What is on file, as Markdown."""
-    seeds = {*protocol["seeds"], *protocol["ablation_seeds"]}
+def results(protocol: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs on file of the protocol's seeds and arms."""
+    arms, seeds = {**protocol["arms"], **protocol["ablations"]}, {*protocol["seeds"], *protocol["ablation_seeds"]}
     runs = [json.loads(path.read_text()) for path in sorted(RUNS.glob("*.json"))]
-    runs = [one for one in runs if one["seed"] in seeds]
-    frame = pd.DataFrame(
+    return [one for one in runs if one["seed"] in seeds and one["arm"] in arms]
+
+
+def frame_of(runs: list[dict[str, Any]]) -> pd.DataFrame:
+    """A row for each arm, seed and number of labels."""
+    return pd.DataFrame(
         [
-            {
-                "arm": one["arm"], "seed": one["seed"], "labels": r["labels"],
-                **{k: r["test"].get(k) for k in SHOWN}, "seconds": r["seconds"],
-            }
+            {"arm": one["arm"], "seed": one["seed"], "labels": r["labels"], **{k: r["test"].get(k) for k in SHOWN}}
             for one in runs
             for r in one["rounds"]
         ]
     )
+
+
+def page(runs: list[dict[str, Any]]) -> str:
+    """What is on file, as Markdown."""
+    frame = frame_of(runs)
     lines = [
         "# Active-VLM: benchmark",
         "",
-        "Written by `make bench-vqa` (`python scripts/bench_vqa.py`); the protocol is `conf/benchmark/vqa.yml`.",
-        "Generated questions over small scenes, a model of 0.4 million weights: it tells how the parts work, not what",
-        "a large model would gain. Every seed has a pool and test sets of its own; arms are paired over seeds.",
+        "Written by `make bench-vqa` (`python scripts/bench_vqa.py`); the protocol is `conf/benchmark/vqa.yml`,",
+        "figures for machines are in [benchmarks_vqa.json](benchmarks_vqa.json). Generated questions over small",
+        "scenes, a model of 0.4 million weights: it tells how the parts work, not what a large model would gain.",
+        "Every seed has a pool and test sets of its own; arms are paired over seeds, intervals are of the paired t.",
         "",
     ]
     if frame.empty:
         return "\n".join([*lines, "No run is on file yet.", ""])
-    last = frame[frame["labels"] == frame["labels"].max()]
-    lines += ["## After the last purchase", "", f"{int(frame['labels'].max()):,} labels; percent; mean over seeds.", ""]
+    final = frame["labels"].max()
+    lines += ["![Accuracy over labels](benchmarks_vqa.svg)", "", "## After the last purchase", ""]
+    lines += [f"{int(final):,} labels; percent; mean over seeds.", ""]
     head = ["arm", "seeds", *SHOWN.values()]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for arm, of_arm in last.groupby("arm"):
+    for arm, of_arm in frame[frame["labels"] == final].groupby("arm"):
         cells = [f"{100 * of_arm[k].mean():.1f}" if of_arm[k].notna().any() else "–" for k in SHOWN]
         lines.append("| " + " | ".join([f"`{arm}`", str(of_arm['seed'].nunique()), *cells]) + " |")
     lines += ["", "## Against random", "", "Points over random with the same seed; mean and 95 % interval.", ""]
     lines += ["| arm | labels | seeds | overall | relational | unseen pairs |", "|---|---|---|---|---|---|"]
-    for (arm, labels), of_arm in frame[frame["arm"] != "random"].groupby(["arm", "labels"]):
-        theirs = frame[(frame["arm"] == "random") & (frame["labels"] == labels)].set_index("seed")
-        both = of_arm.set_index("seed").join(theirs, suffixes=("", "_random"), how="inner")
+    random = frame[frame["arm"] == "random"]
+    for (arm, labels), of_arm in frame[(frame["arm"] != "random") & (frame["labels"] > frame["labels"].min())].groupby(
+        ["arm", "labels"]
+    ):
+        both = of_arm.merge(random[random["labels"] == labels], on="seed", suffixes=("", "_random"))
         if len(both) < 2:
             continue
         cells = []
@@ -165,17 +176,62 @@ def page(protocol: dict[str, Any]) -> str:
             mean, low, high, _ = paired_difference(*(100 * both[c].to_numpy(dtype=float) for c in (k, f"{k}_random")))
             cells.append(f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]")
         lines.append("| " + " | ".join([f"`{arm}`", f"{labels:,}", str(len(both)), *cells]) + " |")
-    lines += ["", "## Does each doubt point to its cause", "", "AUROC over the pool, mean over the last scored rounds."]
-    lines.append("")
-    told = [one["rounds"][-2]["localisation"] for one in runs if len(one["rounds"]) > 1]
+    lines += ["", "## Labels to random's last accuracy", ""]
+    lines += [f"Where the mean curve of an arm reaches what random has with {int(final):,} labels, same seeds.", ""]
+    lines += ["| arm | seeds | overall | relational |", "|---|---|---|---|"]
+    for arm, of_arm in ((str(name), one) for name, one in frame[frame["arm"] != "random"].groupby("arm")):
+        seeds = set(of_arm["seed"]) & set(random["seed"])
+        cells = [_needed(of_arm, random, seeds, k, final) for k in ("accuracy", "relational")]
+        lines.append("| " + " | ".join([f"`{arm}`", str(len(seeds)), *cells]) + " |")
+    lines += ["", "## Does each doubt point to its cause", ""]
+    lines += ["AUROC over the candidates, mean over runs of the last scored round (in brackets the first).", ""]
+    told = [[r["localisation"] for r in one["rounds"] if "localisation" in r] for one in runs]
     causes = list(CAUSES.values())
     lines += ["| doubt | " + " | ".join(causes) + " |", "|---|" + "---|" * len(causes)]
     for doubt in (*CAUSES, "entropy"):
-        found = [f"{np.mean([one[doubt][cause] for one in told]):.2f}" for cause in causes]
-        lines.append(f"| {doubt} | {' | '.join(found)} |")
+        found = [[np.mean([one[at][doubt][cause] for one in told if one]) for at in (-1, 0)] for cause in causes]
+        lines.append(f"| {doubt} | {' | '.join(f'{late:.2f} ({early:.2f})' for late, early in found)} |")
+    bought = pd.DataFrame(
+        [{"arm": one["arm"], **r["bought"]} for one in runs for r in one["rounds"][:-1]]
+    ).groupby("arm").mean()
+    lines += ["", "## What is bought", "", "Percent of the questions bought after the start batch, mean over runs.", ""]
+    lines += ["| arm | " + " | ".join(bought.columns) + " |", "|" + "---|" * (1 + len(bought.columns))]
+    for arm, row in bought.iterrows():
+        lines.append(f"| `{arm!s}` | " + " | ".join(f"{100 * share:.0f}" for share in row) + " |")
     return "\n".join(lines) + "\n"
 
 
+def _needed(of_arm: pd.DataFrame, random: pd.DataFrame, seeds: set[int], measure: str, final: int) -> str:
+    curves = [one[one["seed"].isin(seeds)].groupby("labels")[measure].mean() for one in (of_arm, random)]
+    needed = labels_to_reach(curves[0].index.to_numpy(), curves[0].to_numpy(), float(curves[1].iloc[-1]))
+    return "not reached" if needed is None else f"{needed:,.0f} ({100 * needed / final:.0f} %)"
+
+
+def picture(runs: list[dict[str, Any]], path: Path) -> None:
+    """Accuracy over labels, overall and relational: all seeds faint, means bold; only arms with every seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "benchmark"
+    import matplotlib.pyplot as plt
+
+    frame = frame_of(runs)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharex=True)
+    for axis, (measure, title) in zip(axes, (("accuracy", "all questions"), ("relational", "relational")), strict=True):
+        for arm, color in (("random", "#767676"), ("active_vlm", "#0b6bcb")):
+            of_arm = frame[frame["arm"] == arm].pivot(index="labels", columns="seed", values=measure) * 100
+            axis.plot(of_arm.index, of_arm, color=color, alpha=0.25, linewidth=0.8)
+            axis.plot(of_arm.index, of_arm.mean(axis=1), color=color, linewidth=2.2, marker="o", label=arm)
+        constant = 100 * frame[CONSTANT_OF[measure]].mean()
+        axis.axhline(constant, color="#767676", linestyle=":", label="best constant answer")
+        axis.set(title=title, xlabel="labels", ylabel="accuracy, %")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[1].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None}, facecolor="white")
+
+
+CONSTANT_OF = {"accuracy": "constant", "relational": "relational_constant"}
 SHOWN = {
     "accuracy": "overall", "constant": "best constant answer", "one_step": "one step", "relational": "relational",
     "relational_constant": "relational, constant", "chain_valid": "chains valid", "set_unseen": "unseen pairs",
@@ -204,7 +260,12 @@ def main() -> None:
             waiting = [workers.submit(run, name, arm, protocol, seed) for name, arm, seed in jobs]
             for done, future in enumerate(as_completed(waiting), start=1):
                 sys.stderr.write(f"{done} of {len(waiting)}: {future.result().name}\n")
-    PAGE.write_text(page(protocol))
+    runs = results(protocol)
+    PAGE.write_text(page(runs))
+    if runs:
+        picture(runs, PAGE.with_suffix(".svg"))
+        frame = frame_of(runs).round(4)
+        PAGE.with_suffix(".json").write_text(frame.to_json(orient="records", lines=False, indent=1))
 
 
 if __name__ == "__main__":
