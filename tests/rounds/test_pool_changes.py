@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import SMALL, Project
+from conftest import SMALL, Project, standing_project, write_media
 from rlmba_pipelines.datasets import FeaturesDataset
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.rounds import rewriting, withdraw
@@ -64,9 +65,8 @@ def test_a_withdrawn_sample_is_never_seen_again_and_its_bill_stays(
     )
 
 
-def test_a_sample_nobody_knows_is_not_withdrawn(project: Project, media: Callable[..., Path]) -> None:
-    _start(project, media())
-    assert "has no sample 'nobody'" in project.refused(
+def test_a_sample_nobody_knows_is_not_withdrawn(started: Started) -> None:
+    assert "has no sample 'nobody'" in started.project.refused(
         "rounds", "withdraw", "nobody", "--reason", "x", "--experiment", "a"
     )
 
@@ -99,10 +99,35 @@ def killed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> C
     return run
 
 
+class Started(NamedTuple):
+    """A project that bought a round of ``before``; ``after`` has the samples ``late`` too."""
+
+    project: Project
+    after: Path
+    late: list[str]
+    bought: list[str]
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    folder = tmp_path_factory.mktemp("started")
+    with standing_project(folder) as project:
+        before, after, late = _grown(write_media(folder / "media", 120, ("image", "text")), 10)
+        yield Started(project, after, late, _start(project, before))
+
+
+@pytest.fixture
+def started(standing: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
+    """A copy of its own for each test."""
+    copied = standing.project.copied_to(tmp_path / "project")
+    monkeypatch.chdir(copied.path)
+    return standing._replace(project=copied)
+
+
 def test_a_withdrawal_that_was_killed_is_finished_by_the_next_run(
-    project: Project, media: Callable[..., Path], killed: Callable[[Callable[[], object]], None]
+    started: Started, killed: Callable[[Callable[[], object]], None]
 ) -> None:
-    bought = _start(project, media())
+    project, bought = started.project, started.bought
     killed(lambda: withdraw.withdraw(Experiment.of(project.path, "a"), [bought[0]], "asked to"))
     project.ok("rounds", "run", *RUN)
     project.ok("rounds", "verify", "--experiment", "a")
@@ -141,9 +166,8 @@ def test_new_samples_join_the_pool_and_old_ones_stay_what_they_were(
     assert not (project.path / "data/03_primary/a-append").exists()
 
 
-def test_an_append_that_changes_or_loses_a_sample_is_refused(project: Project, media: Callable[..., Path]) -> None:
-    before, after, _ = _grown(media(), 10)
-    bought = _start(project, before)
+def test_an_append_that_changes_or_loses_a_sample_is_refused(started: Started) -> None:
+    project, after, bought = started.project, started.after, started.bought
     table = pd.read_csv(after, dtype=str)
     lost, changed = after.with_name("lost.csv"), after.with_name("changed.csv")
     table[table["sample_id"] != bought[0]].to_csv(lost, index=False)
@@ -160,10 +184,9 @@ def test_an_append_that_changes_or_loses_a_sample_is_refused(project: Project, m
 
 
 def test_an_append_that_was_killed_leaves_the_old_pool_or_is_finished_by_the_next_run(
-    project: Project, media: Callable[..., Path], killed: Callable[[Callable[[], object]], None]
+    started: Started, killed: Callable[[Callable[[], object]], None]
 ) -> None:
-    before, after, late = _grown(media(), 10)
-    _start(project, before)
+    project, after, late = started.project, started.after, started.late
     samples = project.path / "data/03_primary/a/samples.parquet"
     old = set(pd.read_parquet(samples)["sample_id"])
     killed(lambda: project("rounds", "append", str(after), "--experiment", "a"))
