@@ -177,6 +177,7 @@ class VlmConfig(_Block):
     min_steps: int = Field(1200, gt=0)
     train_batch_size: int = Field(16, gt=0)
     accumulate: int = Field(1, ge=1)  # parts that a batch is cut into
+    checkpoint_steps: int = Field(500, ge=0)  # after so many a training is kept, and gone on with if killed; 0: never
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.1, ge=0)
     max_tokens: int = Field(48, gt=0)  # of chain and answer

@@ -1,5 +1,6 @@
 """Training a vision-language model: the same bits for the same seed, what is learned, and what a batch in parts is."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,10 @@ from vlm_families import questions, quick, tiny
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.vlm import fit as module
-from rlmba_pipelines.models.vlm.backbone import IGNORED, targets_for, targets_of
+from rlmba_pipelines.models.vlm.backbone import IGNORED, Vlm, targets_for, targets_of
 from rlmba_pipelines.models.vlm.fit import fit_vlm, sorted_out
 from rlmba_pipelines.models.vlm.state import pack_vlm
+from rlmba_pipelines.models.vlm.unfinished import Unfinished
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +202,75 @@ def test_what_is_packed_is_what_was_taught(base, bought):
     arrays, facts = pack_vlm(taught, ("yes", "no"))
     assert facts == {"classes": ["yes", "no"], "kind": "LlavaForConditionalGeneration", "lora_rank": 0}
     assert set(arrays) == {name for name in weights(base) if "vision" not in name}
+
+
+class Killed(BaseException):
+    """What no code catches, as SIGKILL."""
+
+
+def killed_at(monkeypatch, step, fit):
+    """``fit`` until it has kept this step."""
+    true = Unfinished.save
+
+    def save(kept, vlm, optimizer, draw, progress):
+        true(kept, vlm, optimizer, draw, progress)
+        if progress.steps == step:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Unfinished, "save", save)
+        with pytest.raises(Killed):
+            fit()
+
+
+LONG = quick(min_steps=9, checkpoint_steps=2, train_batch_size=4, attention=0.1)
+
+
+@pytest.mark.parametrize("step", [2, 8])
+def test_a_training_that_was_killed_goes_on_to_the_same_bits(base, bought, tmp_path, monkeypatch, step):
+    whole, log = fit_vlm(base, bought, LONG, seed=3)
+    path = tmp_path / "unfinished.safetensors"
+    killed_at(monkeypatch, step, lambda: fit_vlm(base, bought, LONG, seed=3, unfinished=path))
+    steps = []
+    monkeypatch.setattr(module, "targets_by_row", counting(module.targets_by_row, steps))
+    again, its_log = fit_vlm(base, bought[::-1], LONG, seed=3, unfinished=path)
+    assert len(steps) == 9 - step
+    assert its_log == log
+    assert same(weights(again), weights(whole))
+    assert not path.exists()
+
+
+def counting(true, steps):
+    def by_row(*arguments, **options):
+        targets = true(*arguments, **options)
+
+        def counted(rows):
+            steps.append(rows)
+            return targets(rows)
+
+        return counted
+
+    return by_row
+
+
+@pytest.mark.parametrize("change", ["seed", "answer", "setting", "base", "damage"])
+def test_another_training_or_a_damaged_file_is_not_gone_on_with(base, bought, tmp_path, monkeypatch, change):
+    path = tmp_path / "unfinished.safetensors"
+    killed_at(monkeypatch, 4, lambda: fit_vlm(base, bought, LONG, seed=3, unfinished=path))
+    start, asked, config, seed = base, bought, LONG, 3
+    if change == "seed":
+        seed = 4
+    elif change == "answer":
+        asked = [replace(bought[0], answer="other"), *bought[1:]]
+    elif change == "setting":
+        config = LONG.model_copy(update={"learning_rate": 1e-4})
+    elif change == "base":
+        start = Vlm(copy.deepcopy(base.model), base.processor)
+        with torch.no_grad():
+            next(p for p in start.model.parameters() if p.requires_grad).view(-1)[0] += 1e-3
+    else:
+        path.write_bytes(path.read_bytes()[:-100])
+    expected, log = fit_vlm(start, asked, config, seed=seed)
+    found, its_log = fit_vlm(start, asked, config, seed=seed, unfinished=path)
+    assert its_log == log
+    assert same(weights(found), weights(expected))

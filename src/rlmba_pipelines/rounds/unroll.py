@@ -18,7 +18,10 @@ DRAWN_ROUNDS = 12  # kedro-viz slows super-linearly: 20 rounds load in 5 s, 60 i
 
 # all that one round hands to the next: input of a round <- output of the round before
 CARRIED = {"labels": "labels_next", "round_state": "round_state_next"}
-SHARED = ("features", "samples", "validation_labels", "test_labels", "answers", "setup", "base", "manifest")
+SHARED = (
+    "features", "samples", "validation_labels", "test_labels", "answers", "setup", "base", "manifest",
+    "unfinished_training",
+)
 
 
 def stage_name(round_idx: int) -> str:

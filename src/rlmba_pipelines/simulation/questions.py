@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,15 +78,22 @@ def explained(text: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
 
 
 def teach(
-    base: Vlm, bought: Sequence[VisualQuestion], state: RoundState, config: VlmConfig
+    base: Vlm,
+    bought: Sequence[VisualQuestion],
+    state: RoundState,
+    config: VlmConfig,
+    unfinished: Path | None = None,
 ) -> tuple[Vlm, dict[str, Any]]:
-    """The round's model: from the base on everything bought; what it draws hangs on seed and round only."""
+    """The round's model: from the base on everything bought; what it draws hangs on seed and round only.
+
+    ``unfinished``: see ``fit_vlm``.
+    """
     seed = int(state.rng("train").integers(2**31))
 
     def sample(vlm: Vlm, asked: Sequence[VisualQuestion], seed: int) -> list[list[str]]:
         return written(vlm, asked, config, n=config.chains, seed=seed)
 
-    return fit_vlm(base, bought, config, seed=seed, sample=sample)
+    return fit_vlm(base, bought, config, seed=seed, sample=sample, unfinished=unfinished)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from rlmba_pipelines.models.vlm.backbone import (
     told_in_full,
 )
 from rlmba_pipelines.models.vlm.losses import attention_loss, contrast_loss, sequence_log_probability, token_loss
+from rlmba_pipelines.models.vlm.unfinished import Progress, Unfinished
 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 MAX_NORM = 1.0  # of the gradient
@@ -54,6 +56,7 @@ def fit_vlm(
     *,
     seed: int,
     sample: Callable[[Vlm, Sequence[VisualQuestion], int], list[list[str]]] | None = None,
+    unfinished: Path | None = None,
 ) -> tuple[Vlm, dict[str, Any]]:
     """A model that has learned from ``bought``, starting from ``base``, which stays as it is.
 
@@ -62,6 +65,8 @@ def fit_vlm(
         seed: names minibatches, dropout and sampled chains.
         sample: ``(model, questions, seed) -> texts of sampled answers of each``; what rejection sampling and contrasts
             are made from. None: neither.
+        unfinished: file that holds what was learned so far of the answers, every ``config.checkpoint_steps`` steps, so
+            that the same training goes on from there, to the same bits; removed at the end. None: no such file.
 
     Returns:
         The model, and its log: ``train_loss`` (mean over a tenth of the steps each), ``gradient_norm`` at the end,
@@ -79,7 +84,8 @@ def fit_vlm(
         vlm = Vlm(adapted(model, config.lora_rank) if config.lora_rank else model, base.processor)
         draw = np.random.default_rng(seed)
         steps = max(config.min_steps, math.ceil(config.epochs * len(ordered) / config.train_batch_size))
-        losses, norm = _learn_answers(vlm, ordered, steps, config, draw)
+        kept = Unfinished(unfinished, vlm, ordered, config, seed) if unfinished and config.checkpoint_steps else None
+        losses, norm = _learn_answers(vlm, ordered, steps, config, draw, kept)
         log: dict[str, Any] = {}
         if sample and (config.rejection_sampling or config.contrast_steps):
             tried = sample(vlm, ordered, seed)
@@ -92,6 +98,8 @@ def fit_vlm(
                 losses += _learn_contrasts(vlm, contrasts, config, draw)
         log |= {"train_loss": losses, "gradient_norm": norm}
         vlm.model.eval()
+    if kept:
+        kept.remove()
     return vlm, log
 
 
@@ -123,7 +131,12 @@ def sorted_out(
 
 
 def _learn_answers(
-    vlm: Vlm, bought: Sequence[VisualQuestion], steps: int, config: VlmConfig, draw: np.random.Generator
+    vlm: Vlm,
+    bought: Sequence[VisualQuestion],
+    steps: int,
+    config: VlmConfig,
+    draw: np.random.Generator,
+    kept: Unfinished | None = None,
 ) -> tuple[list[float], float]:
     said = [join_chain(one.chain if config.chain_of_thought else (), one.answer) for one in bought]
     _, n_tokens_N = told_in_full(vlm, bought, said, longest=config.max_tokens)
@@ -143,7 +156,7 @@ def _learn_answers(
         return torch.stack([loss, config.attention * attention_loss(layer, *where)])
 
     counts_NL = np.stack([n_tokens_N, n_looks_N], axis=1)
-    return descend(vlm, counts_NL, losses_of, steps, config, draw, config.learning_rate)
+    return descend(vlm, counts_NL, losses_of, steps, config, draw, config.learning_rate, kept=kept)
 
 
 def _learn_contrasts(
@@ -193,6 +206,7 @@ def descend(
     learning_rate: float,
     batch_size: int | None = None,
     title: str = "learn to answer",
+    kept: Unfinished | None = None,
 ) -> tuple[list[float], float]:
     """AdamW under a warm-up and a cosine; the mean losses of tenths of the way, and the last gradient norm.
 
@@ -200,14 +214,16 @@ def descend(
         counts_NL: over how much each of L losses is a mean: of every sample its tokens, say. A batch cut into parts
             then has the loss of the whole.
         losses_of: rows of samples -> float[L], the losses of these.
+        kept: where it is kept how far this is, and gone on from.
     """
     n = len(counts_NL)
     learned = [p for p in vlm.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     vlm.model.train()
     size = min(batch_size or config.train_batch_size, n)
-    order, seen, norm = np.array([], dtype=np.int64), [], 0.0
-    for step in tqdm(range(steps), desc=title, unit=" steps", disable=steps < 100):
+    far = kept.resume(vlm, optimizer, draw) if kept else Progress(np.array([], dtype=np.int64), [], 0.0)
+    order, seen, norm = far.order, far.losses, far.norm
+    for step in tqdm(range(far.steps, steps), desc=title, unit=" steps", disable=steps < 100):
         if len(order) < size:
             order = np.concatenate([order, draw.permutation(n)])
         rows, order = order[:size], order[size:]
@@ -227,6 +243,8 @@ def descend(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         seen.append(total)
+        if kept and (step + 1) % kept.every == 0:
+            kept.save(vlm, optimizer, draw, Progress(order, seen, norm))
     return [float(np.mean(part)) for part in np.array_split(seen, min(10, len(seen)))], norm
 
 

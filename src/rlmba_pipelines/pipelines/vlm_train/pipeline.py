@@ -22,16 +22,19 @@ def train_vlm(
     labels: pd.DataFrame,
     setup: dict[str, Any],
     round_state: dict[str, Any],
+    unfinished: Path,
     ingest: IngestConfig,
     vlm: VlmConfig,
 ) -> tuple[PackedModel, dict[str, Any]]:
-    """The round's model and the log of its training."""
+    """The round's model and the log of its training, which goes on from ``unfinished`` where it was killed."""
     classes = tables.known_classes(setup["classes"], labels)
     bought = questions.training_questions(samples, labels, classes, reader(manifest, ingest))
-    model, log = questions.teach(load_base(base, vlm), bought, tables.state_from_dict(round_state), vlm)
+    state = tables.state_from_dict(round_state)
+    model, log = questions.teach(load_base(base, vlm), bought, state, vlm, unfinished)
     return pack_vlm(model, classes), log
 
 
 def create_pipeline() -> Pipeline:
-    inputs = ["base", "samples", "manifest", "labels", "setup", "round_state", "params:ingest", "params:vlm"]
+    data = ["base", "samples", "manifest", "labels", "setup", "round_state", "unfinished_training"]
+    inputs = [*data, "params:ingest", "params:vlm"]
     return Pipeline([node(train_vlm, inputs, ["model", "training_log"], name="train_vlm")])
