@@ -2,6 +2,7 @@
 
 import io
 from contextlib import redirect_stderr
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,14 @@ def answered(vlm, asked):
 def test_in_float32_both_devices_answer_alike():
     asked = questions(24)
     assert_allclose(answered(on("cuda"), asked), answered(on("cpu"), asked), atol=1e-4)
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_a_question_that_has_no_other_reading_is_in_no_doubt_of_language(amp):
+    texts = ("is red left ?", "is warm left ?")
+    plain, vague = (replace(questions(1)[0], sample_id=text, question=text) for text in texts)
+    said = say(on("cuda"), [plain, vague], ANSWERS, quick(amp=amp, chains=2), seed=5)
+    assert said.language_N[0] == 0
 
 
 @pytest.mark.parametrize("amp", [False, True])

@@ -131,7 +131,8 @@ def test_company_and_padding_do_not_change_what_is_answered(vlm, asked, answers)
 def test_it_writes_samples_and_says_how_sure_it_is(vlm, asked):
     said = say(vlm, asked, ANSWERS, VlmConfig(chains=2, max_tokens=6, predict_batch_size=3), seed=0)
     assert [len(texts) for texts in said.texts] == [2] * len(asked)
-    assert (said.visual_NJC.shape[1], said.language_NRC.shape[1]) == (2, 3)
+    assert said.visual_NJC.shape == (len(asked), 2, len(ANSWERS))
+    assert said.language_NRC.shape == (len(asked), 3, len(ANSWERS))
     assert np.isfinite([said.visual_N, said.language_N]).all()
     assert np.isfinite(said.embedding_ND).all()
 

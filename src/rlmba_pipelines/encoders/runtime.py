@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rlmba_pipelines.config import EncodersConfig
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.precision import bfloat16_if
 
 
 def choose_device(config: EncodersConfig) -> str:
@@ -35,19 +36,16 @@ def precision(config: EncodersConfig) -> str:
 
 @contextmanager
 def inference(config: EncodersConfig) -> Iterator[None]:
-    """One compute thread, no gradients, and bfloat16 where ``precision`` says so; else float32 throughout."""
+    """One compute thread, no gradients, and bfloat16 where ``precision`` says so."""
     import torch
 
-    threads, rounded = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)  # more threads would change sums, and workers share the cores
-    torch.backends.cudnn.allow_tf32 = False  # convolutions would keep 10 of 23 bits, and features be 1 % off
     try:
-        reduced = precision(config) == "bfloat16"
-        with torch.inference_mode(), torch.autocast(choose_device(config), torch.bfloat16, enabled=reduced):
+        with torch.inference_mode(), bfloat16_if(precision(config) == "bfloat16"):
             yield
     finally:
         torch.set_num_threads(threads)
-        torch.backends.cudnn.allow_tf32 = rounded
 
 
 def sha256_of(path: Path) -> str:

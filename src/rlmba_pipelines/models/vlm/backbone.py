@@ -23,6 +23,7 @@ from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.state import device_of, torch_threads
+from rlmba_pipelines.precision import bfloat16_if
 
 Region = Sequence[float]  # x, y, width, height in shares of the image
 IGNORED = -100  # of cross entropy
@@ -134,9 +135,13 @@ def gone_on(prompt: str, said: str) -> str:
 @contextmanager
 def computing(vlm: Vlm, config: VlmConfig) -> Iterator[None]:
     """``threads`` threads inside, and bfloat16 on CUDA with ``amp``."""
-    reduced = config.amp and vlm.device.type == "cuda"
-    with torch_threads(config.threads), torch.autocast("cuda", torch.bfloat16, enabled=reduced):
+    with torch_threads(config.threads), bfloat16_if(is_reduced(vlm, config)):
         yield
+
+
+def is_reduced(vlm: Vlm, config: VlmConfig) -> bool:
+    """Whether it computes in bfloat16."""
+    return config.amp and vlm.device.type == "cuda"
 
 
 def load_vlm(source: str, config: VlmConfig) -> Vlm:

@@ -5,8 +5,9 @@ Every batch holds the same questions whatever is asked beside them (a fixed grid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -18,9 +19,9 @@ from tqdm import tqdm
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.vlm.chains import ANSWER_MARK, parted
 from rlmba_pipelines.learning.vlm.perturb import IMAGE_CHANGES, QUESTION_CHANGES
-from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing, gone_on
+from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing, gone_on, is_reduced
 
-RESOLUTION = 1e-6  # nats; less is rounding in float32
+RESOLUTION, REDUCED_RESOLUTION = 1e-6, 1e-3  # nats; less is rounding in float32, and in bfloat16
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def say(
         answers: C names.
     """
     texts = written(vlm, asked, config, n=config.chains, seed=seed)
+    resolution = REDUCED_RESOLUTION if is_reduced(vlm, config) else RESOLUTION
     names = ("chains", "seen", "read", "visual", "language", "whole", "image", "question")
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     with computing(vlm, config):
@@ -167,6 +169,7 @@ def say(
                     means = hidden_means(vlm, found.hidden_BTD, found.inputs)
                     for name, mean_BD in zip(("image", "question"), means, strict=True):
                         parts[name].append(mean_BD)
+            del found  # with a vocabulary of 150,000 words every pass is gigabytes
             parts["chains"].append(np.stack(by_chain, axis=1))
 
             looked = [([_changed(image, change, draw) for image in images], prompts) for change in IMAGE_CHANGES]
@@ -178,10 +181,10 @@ def say(
             for doubt, answer, changed, others in (
                 ("visual", "seen", looked, [unchanged_BLV]), ("language", "read", reread, [])
             ):
-                told = [answer_probabilities(vlm, *so, first, answers) for so in changed]
-                words = [*others, *(_next_words(one.logits_BTV, n_written_B) for one in told)]
-                parts[doubt].append(movement(words, n_written_B))
-                parts[answer].append(np.stack([one.answers_BC for one in told], axis=1))
+                answered: list[np.ndarray] = []
+                words = chain(others, _words_under(vlm, changed, first, answers, n_written_B, answered))
+                parts[doubt].append(movement(words, n_written_B, resolution))
+                parts[answer].append(np.stack(answered, axis=1))
     joined = {name: np.concatenate(found) for name, found in parts.items()}
     return Said(
         np.array([one.sample_id for one in asked], dtype=str), tuple(map(tuple, texts)), joined["chains"],
@@ -202,18 +205,37 @@ def _next_words(logits_BTV: Tensor, n_written_B: np.ndarray) -> Tensor:
     return torch.softmax(logits_BTV[:, -(int(n_written_B.max()) + 1) :].float(), -1)
 
 
-def movement(p_JBLV: Sequence[Tensor], n_written_B: np.ndarray) -> np.ndarray:
+def _words_under(
+    vlm: Vlm,
+    changed: Sequence[tuple[Sequence[Image.Image], Sequence[str]]],
+    chains: Sequence[str],
+    answers: Sequence[str],
+    n_written_B: np.ndarray,
+    answered: list[np.ndarray],
+) -> Iterator[Tensor]:
+    """:func:`_next_words` under one change after the other; ``answered`` gets the answers."""
+    for images, prompts in changed:
+        told = answer_probabilities(vlm, images, prompts, chains, answers)
+        answered.append(told.answers_BC)
+        yield _next_words(told.logits_BTV, n_written_B)
+
+
+def movement(p_JBLV: Iterable[Tensor], n_written_B: np.ndarray, resolution: float = RESOLUTION) -> np.ndarray:
     """float64[B], H(mean_j p) − mean_j H(p) in nats, mean over the last ``n_written + 1`` of L places.
+
+    Less than ``resolution`` counts as nothing; of the J predictions one is held at a time.
 
     >>> sure, other = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     >>> movement([sure, other], np.array([1])).round(4).tolist()
     [0.3466]
     """
-    mean_BLV = sum(p_JBLV[1:], p_JBLV[0]) / len(p_JBLV)
-    moved_BL = torch.special.entr(mean_BLV).sum(-1)
+    sum_BLV, entropies_BL, n = torch.zeros(()), torch.zeros(()), 0
     for p_BLV in p_JBLV:
-        moved_BL -= torch.special.entr(p_BLV).sum(-1) / len(p_JBLV)
-    places_BL = torch.where(moved_BL < RESOLUTION, 0.0, moved_BL).double().cpu().numpy()
+        sum_BLV = p_BLV + sum_BLV.to(p_BLV)
+        entropies_BL = torch.special.entr(p_BLV).sum(-1) + entropies_BL.to(p_BLV)
+        n += 1
+    moved_BL = torch.special.entr(sum_BLV / n).sum(-1) - entropies_BL / n
+    places_BL = torch.where(moved_BL < resolution, 0.0, moved_BL).double().cpu().numpy()
     counted_BL = np.arange(places_BL.shape[1])[::-1] <= n_written_B[:, None]
     mean_B: np.ndarray = (places_BL * counted_BL).sum(axis=1) / (n_written_B + 1)
     return mean_B
