@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+import torch
 import yaml
 from sklearn.metrics import roc_auc_score
 
@@ -55,7 +56,7 @@ def run(name: str, arm: dict[str, Any], protocol: dict[str, Any], seed: int) -> 
     """One run, into a file of its own; a run that is on file is not done again."""
     p = parameters_of(arm, protocol["common"], seed)
     path = RUNS / f"{name}_{seed}.json"
-    asked = {"arm": arm, "common": protocol["common"], "data": protocol["data"], "vlm": p.vlm.model_dump()}
+    asked = asked_of(p, protocol)
     if path.exists() and json.loads(path.read_text())["asked"] == asked:
         return path
     folder = scenes_of(protocol, seed)
@@ -84,9 +85,16 @@ def run(name: str, arm: dict[str, Any], protocol: dict[str, Any], seed: int) -> 
         rounds.append({**row, "seconds": time.process_time() - started})
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text(json.dumps({"asked": asked, "arm": name, "seed": seed, "rounds": rounds}))
+    place = f"{torch.cuda.get_device_name()}" if base.cuda_devices else "CPU"
+    about = {"arm": name, "seed": seed, "device": f"{place}, torch {torch.__version__}"}
+    part.write_text(json.dumps({"asked": asked, **about, "rounds": rounds}))
     part.rename(path)
     return path
+
+
+def asked_of(p: Parameters, protocol: dict[str, Any]) -> dict[str, Any]:
+    """All that a run's figures hang on."""
+    return {"data": protocol["data"], "parameters": p.model_dump(mode="json")}
 
 
 def scenes_of(protocol: dict[str, Any], seed: int) -> Path:
@@ -109,7 +117,7 @@ def _kinds(samples: pd.DataFrame, batch: pd.DataFrame) -> dict[str, float]:
 
 
 def localisation(terms: pd.DataFrame, samples: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """AUROC of every doubt for every cause, over the pool."""
+    """AUROC of every doubt for every cause, over the candidates."""
     rows = samples.set_index("sample_id").loc[terms["sample_id"]]
     causes = {
         "noised image": rows["meta_noised"] == "true",
@@ -123,10 +131,16 @@ def localisation(terms: pd.DataFrame, samples: pd.DataFrame) -> dict[str, dict[s
 
 
 def results(protocol: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs on file of the protocol's seeds and arms."""
+    """The runs on file that the protocol asks for, as it is now."""
     arms, seeds = {**protocol["arms"], **protocol["ablations"]}, {*protocol["seeds"], *protocol["ablation_seeds"]}
     runs = [json.loads(path.read_text()) for path in sorted(RUNS.glob("*.json"))]
-    return [one for one in runs if one["seed"] in seeds and one["arm"] in arms]
+    return [
+        one
+        for one in runs
+        if one["seed"] in seeds
+        and one["arm"] in arms
+        and one["asked"] == asked_of(parameters_of(arms[one["arm"]], protocol["common"], one["seed"]), protocol)
+    ]
 
 
 def frame_of(runs: list[dict[str, Any]]) -> pd.DataFrame:
@@ -140,7 +154,7 @@ def frame_of(runs: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
-def page(runs: list[dict[str, Any]]) -> str:
+def page(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> str:
     """What is on file, as Markdown."""
     frame = frame_of(runs)
     lines = [
@@ -154,30 +168,25 @@ def page(runs: list[dict[str, Any]]) -> str:
     ]
     if frame.empty:
         return "\n".join([*lines, "No run is on file yet.", ""])
+    missing = sorted({*protocol["arms"], *protocol["ablations"]} - set(frame["arm"]))
+    lines += ["Computed on " + "; ".join(sorted({one["device"] for one in runs})) + ".", ""]
+    lines += [f"Not run yet: {', '.join(f'`{arm}`' for arm in missing)}.", ""] if missing else []
     final = frame["labels"].max()
+    shared = set.intersection(*(set(one) for _, one in frame[frame["labels"] == final].groupby("arm")["seed"]))
     lines += ["![Accuracy over labels](benchmarks_vqa.svg)", "", "## After the last purchase", ""]
-    lines += [f"{int(final):,} labels; percent; mean over seeds.", ""]
-    head = ["arm", "seeds", *SHOWN.values()]
+    lines += [f"{int(final):,} labels; percent; mean over the {len(shared)} seeds that every arm has.", ""]
+    head = ["arm", *SHOWN.values()]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for arm, of_arm in frame[frame["labels"] == final].groupby("arm"):
+    for arm, of_arm in frame[(frame["labels"] == final) & frame["seed"].isin(shared)].groupby("arm"):
         cells = [f"{100 * of_arm[k].mean():.1f}" if of_arm[k].notna().any() else "–" for k in SHOWN]
-        lines.append("| " + " | ".join([f"`{arm}`", str(of_arm['seed'].nunique()), *cells]) + " |")
-    lines += ["", "## Against random", "", "Points over random with the same seed; mean and 95 % interval.", ""]
-    lines += ["| arm | labels | seeds | overall | relational | unseen pairs |", "|---|---|---|---|---|---|"]
+        lines.append("| " + " | ".join([f"`{arm}`", *cells]) + " |")
+    lines += ["", "## Against random, and against margin", ""]
+    lines += ["Points over the other arm with the same seed; mean and 95 % interval, none corrected for their number."]
+    lines += ["The one fixed beforehand: `active_vlm` against random after the last purchase."]
+    lines += [*_against(frame, "random"), *_against(frame, "margin")]
     random = frame[frame["arm"] == "random"]
-    for (arm, labels), of_arm in frame[(frame["arm"] != "random") & (frame["labels"] > frame["labels"].min())].groupby(
-        ["arm", "labels"]
-    ):
-        both = of_arm.merge(random[random["labels"] == labels], on="seed", suffixes=("", "_random"))
-        if len(both) < 2:
-            continue
-        cells = []
-        for k in ("accuracy", "relational", "set_unseen"):
-            mean, low, high, _ = paired_difference(*(100 * both[c].to_numpy(dtype=float) for c in (k, f"{k}_random")))
-            cells.append(f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]")
-        lines.append("| " + " | ".join([f"`{arm}`", f"{labels:,}", str(len(both)), *cells]) + " |")
     lines += ["", "## Labels to random's last accuracy", ""]
-    lines += [f"Where the mean curve of an arm reaches what random has with {int(final):,} labels, same seeds.", ""]
+    lines += [f"Where an arm's mean curve, straight between rounds, reaches random's with {int(final):,} labels.", ""]
     lines += ["| arm | seeds | overall | relational |", "|---|---|---|---|"]
     for arm, of_arm in ((str(name), one) for name, one in frame[frame["arm"] != "random"].groupby("arm")):
         seeds = set(of_arm["seed"]) & set(random["seed"])
@@ -201,6 +210,24 @@ def page(runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _against(frame: pd.DataFrame, other: str) -> list[str]:
+    """Lines of a table of paired differences, round by round; none where the other arm has no runs."""
+    reference = frame[frame["arm"] == other]
+    lines = [f"| arm − `{other}` | labels | seeds | overall | one step | relational | unseen pairs |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    bought = frame[(frame["arm"] != other) & (frame["labels"] > frame["labels"].min())]
+    for (arm, labels), of_arm in bought.groupby(["arm", "labels"]):
+        both = of_arm.merge(reference[reference["labels"] == labels], on="seed", suffixes=("", "_other"))
+        if len(both) < 2 or (arm == "random"):
+            continue
+        cells = []
+        for k in ("accuracy", "one_step", "relational", "set_unseen"):
+            mean, low, high, _ = paired_difference(*(100 * both[c].to_numpy(dtype=float) for c in (k, f"{k}_other")))
+            cells.append(f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]")
+        lines.append("| " + " | ".join([f"`{arm}`", f"{labels:,}", str(len(both)), *cells]) + " |")
+    return ["", *lines] if len(lines) > 2 else []
+
+
 def _needed(of_arm: pd.DataFrame, random: pd.DataFrame, seeds: set[int], measure: str, final: int) -> str:
     curves = [one[one["seed"].isin(seeds)].groupby("labels")[measure].mean() for one in (of_arm, random)]
     needed = labels_to_reach(curves[0].index.to_numpy(), curves[0].to_numpy(), float(curves[1].iloc[-1]))
@@ -208,7 +235,7 @@ def _needed(of_arm: pd.DataFrame, random: pd.DataFrame, seeds: set[int], measure
 
 
 def picture(runs: list[dict[str, Any]], path: Path) -> None:
-    """Accuracy over labels, overall and relational: all seeds faint, means bold; only arms with every seed."""
+    """Accuracy over labels, overall and relational, of the two arms that every seed has: seeds faint, means bold."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -261,11 +288,11 @@ def main() -> None:
             for done, future in enumerate(as_completed(waiting), start=1):
                 sys.stderr.write(f"{done} of {len(waiting)}: {future.result().name}\n")
     runs = results(protocol)
-    PAGE.write_text(page(runs))
+    PAGE.write_text(page(runs, protocol))
     if runs:
         picture(runs, PAGE.with_suffix(".svg"))
-        frame = frame_of(runs).round(4)
-        PAGE.with_suffix(".json").write_text(frame.to_json(orient="records", lines=False, indent=1))
+        told = [{k: v for k, v in one.items() if k != "asked"} for one in runs]
+        PAGE.with_suffix(".json").write_text(json.dumps(told, default=float) + "\n")
 
 
 if __name__ == "__main__":
