@@ -80,8 +80,7 @@ e2e-mlflow: install .venv-mlflow/bin/mlflow  ## rounds told to a real MLflow ser
 airflow-dag: install  ## the rounds as a DAG for Airflow, into build/airflow (RUN="--manifest my.csv …": options of kedro rounds run)
 	@$(BIN)/kedro rounds airflow -- $(RUN) $(if $(filter-out main,$(EXPERIMENT)),--experiment $(EXPERIMENT))
 
-e2e-airflow: install  ## the DAG parsed and run by a real Airflow (in .venv-airflow, since it pins older packages)
-	@test -x .venv-airflow/bin/airflow || { $(PYTHON) -m venv .venv-airflow && echo '*' > .venv-airflow/.gitignore && .venv-airflow/bin/python -m pip install --quiet --disable-pip-version-check 'apache-airflow==3.3.2'; }
+e2e-airflow: install .venv-airflow/bin/airflow  ## the DAG parsed and run by a real Airflow (in .venv-airflow, since it pins older packages)
 	@$(BIN)/python -m pytest -m airflow tests/handoff
 
 handoff-screenshots: install .venv-mlflow/bin/mlflow  ## the pictures of docs/handoff.md, of real servers on loopback (minutes)
@@ -127,6 +126,10 @@ distclean: clean  ## delete the environment as well
 .venv-mlflow/bin/mlflow:
 	@$(PYTHON) -m venv .venv-mlflow && echo '*' > .venv-mlflow/.gitignore
 	@.venv-mlflow/bin/python -m pip install --quiet --disable-pip-version-check 'mlflow==3.17.2'
+
+.venv-airflow/bin/airflow:
+	@$(PYTHON) -m venv .venv-airflow && echo '*' > .venv-airflow/.gitignore
+	@.venv-airflow/bin/python -m pip install --quiet --disable-pip-version-check 'apache-airflow==3.3.2'
 
 install: $(INSTALLED)
 

@@ -6,15 +6,15 @@ Everything lies in a temporary folder, and what is started here is stopped by it
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,9 +22,8 @@ import pandas as pd
 from PIL import Image
 
 from browser import Browser
-from durability import bare_project
 from label_studio import OWNER, ROOT, Server, install, owner, session
-from label_studio_scene import Commands, build_project, photograph
+from label_studio_scene import Commands, build_project, empty_project, photograph
 
 FIGURES = ROOT / "docs" / "figures"
 MLFLOW = ROOT / ".venv-mlflow" / "bin" / "mlflow"
@@ -51,10 +50,10 @@ def without(browser: Browser, selector: str) -> None:
 
 
 @contextmanager
-def serving(command: Sequence[str], port: int, folder: Path) -> Iterator[str]:
-    """A server while it runs; gives its address."""
+def serving(command: Sequence[str], port: int, folder: Path, **variables: str) -> Iterator[str]:
+    """A server while it runs, with some environment variables of its own; gives its address."""
     url, log = f"http://127.0.0.1:{port}", folder / "server.log"
-    environment = {**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT / "src")}
+    environment = {**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT / "src"), **variables}
     if str(MLFLOW) in command:  # an environment of its own has its own packages
         del environment["PYTHONPATH"]
     with log.open("w") as out:
@@ -73,8 +72,12 @@ def serving(command: Sequence[str], port: int, folder: Path) -> Iterator[str]:
         yield url
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, 15)
-            process.wait(30)
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def free_port() -> int:
@@ -95,9 +98,7 @@ def kedro(project: Path, *arguments: str) -> None:
 def take_mlflow_and_viz(folder: Path) -> None:
     if not MLFLOW.exists():
         raise SystemExit(f"{MLFLOW.relative_to(ROOT)} is missing; 'make e2e-mlflow' installs it.")
-    project = bare_project(folder / "project", f"rounds: {{rounds: {ROUNDS}, reference: null}}\n")
-    for layer in sorted(path.name for path in (ROOT / "data").iterdir()):
-        (project / "data" / layer).mkdir(parents=True)
+    project = empty_project(folder / "project", f"rounds: {{rounds: {ROUNDS}, reference: null}}\n")
     port = free_port()
     store = [f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder}/artifacts"]
     server = [str(MLFLOW), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *store]
@@ -124,8 +125,7 @@ def take_mlflow(url: str, folder: Path) -> None:
 def take_viz(project: Path, folder: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "kedro", "viz", "run", "--host", "127.0.0.1", "--port", str(port), "--no-browser"]
-    os.environ["RLMBA_ROUNDS"] = str(ROUNDS)
-    with serving(command, port, project) as url, Browser(1600, 1100) as browser:
+    with serving(command, port, project, RLMBA_ROUNDS=str(ROUNDS)) as url, Browser(1600, 1100) as browser:
         browser.open(f"{url}/?pid=__default__&types=nodes")
         browser.until("document.querySelectorAll('.pipeline-node').length > 5", 120)
         browser.value("document.querySelector('[aria-label*=\"light theme\"]')?.click()")
@@ -159,20 +159,14 @@ def take_label_studio(folder: Path) -> None:
 
 
 def main() -> None:
-    takes: dict[str, Callable[[Path], None]] = {"rounds": take_mlflow_and_viz, "label-studio": take_label_studio}
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--only", choices=takes, help="rounds: kedro-viz and MLflow")
-    parser.add_argument("--keep", type=Path, help="folder for everything, which stays; default: a temporary one")
-    options = parser.parse_args()
     if not Browser.program():
         raise SystemExit("There is no Chromium on this machine; install one (Debian: apt-get install chromium).")
     FIGURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
-        for name, take in takes.items():
-            if options.only in (None, name):
-                folder = (options.keep or Path(temporary)).resolve() / name
-                folder.mkdir(parents=True)
-                take(folder)
+        for take in (take_mlflow_and_viz, take_label_studio):
+            folder = Path(temporary).resolve() / take.__name__
+            folder.mkdir()
+            take(folder)
 
 
 if __name__ == "__main__":

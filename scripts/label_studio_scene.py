@@ -36,11 +36,19 @@ def until(true: Any, seconds: float, what: str) -> None:
         time.sleep(0.2)
 
 
+def empty_project(folder: Path, parameters: str) -> Path:
+    """A project with the folders of its data and some parameters of its own."""
+    project = bare_project(folder, parameters)
+    for layer in sorted(path.name for path in (ROOT / "data").iterdir()):
+        (project / "data" / layer).mkdir(parents=True)
+    return project
+
+
 def build_project(folder: Path, url: str, n: int = 90) -> dict[str, str]:
     """A project whose pool nobody has labeled: picture and text, most with a sound. Gives what people would say."""
     rng, media = np.random.default_rng(0), folder / "media"
     media.mkdir(parents=True)
-    bare_project(
+    empty_project(
         folder / "project",
         "encoders: {image: tiny, text: tiny, audio: tiny, workers: 1}\n"
         "ingest: {workers: 1}\n"
@@ -49,8 +57,6 @@ def build_project(folder: Path, url: str, n: int = 90) -> dict[str, str]:
         "labeling: {annotators: 2}\n"
         f"label_studio: {{url: '{url}', poll_seconds: 0.5, max_poll_seconds: 2.0}}\n",
     )
-    for layer in sorted(path.name for path in (ROOT / "data").iterdir()):
-        (folder / "project" / "data" / layer).mkdir(parents=True)
     rows, truth = [], {}
     for i in range(n):
         label = list(COLORS)[i % 4]

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class TrackingHook:
-    """After every pipeline, what it committed is brought to MLflow."""
+    """After every pipeline, what it committed is brought to MLflow; before it, ``tracking`` is checked, all of it."""
 
     def __init__(self) -> None:
         self._parameters = Parameters()
@@ -32,6 +32,7 @@ class TrackingHook:
             from rlmba_pipelines.handoff.tracking import refuse_unready
 
             refuse_unready(self._parameters.tracking)
+        # not in LineageHook, which comes after RoundHooks: those lock, and uncommit what is to be prepared anew
         if self._parameters.tracking.openlineage:
             from rlmba_pipelines.handoff import lineage_events
 
@@ -66,9 +67,12 @@ class LineageHook:
         self._reporter = None
         self._places = TrackingConfig(**catalog.load("parameters").get("tracking", {})).openlineage
         if self._places:
-            from rlmba_pipelines.handoff.lineage_events import Reporter
+            from rlmba_pipelines.handoff.lineage_events import Reporter, why
 
-            self._reporter = Reporter(current.experiment, run_params, pipeline, catalog)
+            try:
+                self._reporter = Reporter(current.experiment, run_params, pipeline, catalog)
+            except Exception as trouble:  # no run fails for it
+                log.warning("OpenLineage is not told of this run (%s)", why(trouble))
             self._tell("START")
 
     @hook_impl

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,11 +13,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx2
 import pandas as pd
 import pytest
 
 from conftest import ROOT, SMALL, Project
 from label_studio_place import A, Place, color
+from rlmba_pipelines.handoff.airflow import Dag
 from rlmba_pipelines.rounds.commits import Experiment
 
 
@@ -49,23 +52,34 @@ class FakeDag:
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Project], tuple[dict[str, Any], list[list[str]]]]:
-    """Runs a DAG file beside a small 'airflow'; its commands are given to the real command line of the project."""
+def executed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], dict[str, Any]]:
+    """Runs a DAG file beside a small 'airflow', and gives what it defines."""
     sdk = ModuleType("airflow.sdk")
     sdk.DAG, sdk.BaseOperator, sdk.BaseSensorOperator = FakeDag, Operator, Operator  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "airflow", ModuleType("airflow"))
     monkeypatch.setitem(sys.modules, "airflow.sdk", sdk)
 
-    def loaded(path: Path, at: Project) -> tuple[dict[str, Any], list[list[str]]]:
+    def namespace_of(path: Path) -> dict[str, Any]:
         namespace: dict[str, Any] = {}
         exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), namespace)
+        return namespace
+
+    return namespace_of
+
+
+@pytest.fixture
+def load(executed: Any) -> Callable[[Path, Project], tuple[dict[str, Any], list[list[str]]]]:
+    """The same; its commands are given to the real command line of the project."""
+
+    def loaded(path: Path, at: Project) -> tuple[dict[str, Any], list[list[str]]]:
+        namespace = executed(path)
         given: list[list[str]] = []
 
         def rounds(*arguments: str) -> str:
             given.append(list(arguments))
             result = at("rounds", *arguments)
             if result.exit_code:
-                raise RuntimeError(result.output)
+                raise (namespace["Later"] if result.exit_code == 75 else RuntimeError)(result.output)
             return result.output
 
         namespace["rounds"] = rounds
@@ -117,12 +131,43 @@ def test_simulated_rounds_are_a_chain_of_tasks_that_end_where_one_run_ends(
     for task in dag.tasks[1:]:
         task.execute({})  # a retry, or the next run of the DAG
     assert project.selections("a", 1) == bought
-    assert len(given) == n_given + 3
+    assert [arguments[0] for arguments in given[n_given:]] == ["run", "status", "run", "status"]
+    namespace["OPTIONS"] += ["--rounds", "2"]  # as where rounds.rounds was raised since
+    dag.tasks[-1].execute({})
+    assert experiment.rounds_done() == 1, "rounds that the DAG does not have are not its own"
+
+
+def test_a_command_that_fails_fails_its_task_and_one_that_is_cleared_or_late_is_ended(
+    tmp_path: Path, executed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEDRO_ENV", "food101")
+    namespace = executed(Dag("a", ["--manifest", "my.csv"], 1, people=False, server=False).write(tmp_path))
+    assert namespace["ENVIRONMENT"]["KEDRO_ENV"] == "food101"
+    task, running = namespace["dag"].tasks[0], namespace["RUNNING"]
+    namespace["COMMAND"] = [sys.executable, "-c", "print('no', flush=True); raise SystemExit(2)"]
+    with pytest.raises(RuntimeError, match=r"run --manifest my\.csv --last 0 --scheduled: exit code 2"):
+        task.execute({})
+
+    def late(*_: object, **__: object) -> None:
+        ended.extend(running)
+        raise TimeoutError
+
+    ended: list[subprocess.Popen[str]] = []
+    namespace["COMMAND"] = [sys.executable, "-c", "import time; print('at it', flush=True); time.sleep(60)"]
+    namespace["print"] = lambda *_, **__: task.on_kill()  # Airflow's signal comes while the command runs
+    with pytest.raises(RuntimeError, match=f"exit code -{signal.SIGTERM}"):
+        task.execute({})
+    namespace["print"] = late
+    with pytest.raises(TimeoutError):
+        task.execute({})
+    assert [process.returncode for process in ended] == [-signal.SIGTERM]
+    assert running == []
+    task.on_kill()
 
 
 def test_a_sensor_waits_for_the_answers_of_people_and_takes_them_from_the_server(place: Place, load: Any) -> None:
     path = file_of(place.project, "--", *A)  # begun with files: nobody pulls
-    namespace, _ = load(path, place.project)
+    namespace, given = load(path, place.project)
     dag = namespace["dag"]
     names = [t.task_id for t in dag.tasks]
     assert names == ["round_00", "answers_00", "round_01", "answers_01", "report"]
@@ -133,6 +178,7 @@ def test_a_sensor_waits_for_the_answers_of_people_and_takes_them_from_the_server
     assert not sensor.poke({})
     with pytest.raises(RuntimeError, match="waits for answers"):
         report.execute({})
+    assert given[-1][0] == "status", "a run would wait with the people, on a worker"
     sheet = pd.DataFrame({"sample_id": place.batch()})
     sheet.assign(label=sheet["sample_id"].map(color)).to_csv("answers.csv", index=False)
     place.project.ok("rounds", "import", "answers.csv", "--by", "ann", "--scheduled", *A)
@@ -148,8 +194,8 @@ def test_a_sensor_waits_for_the_answers_of_people_and_takes_them_from_the_server
     }  # fmt: skip
 
 
-def test_the_sensor_pulls_where_people_answer_on_a_server_and_bears_one_that_is_away(
-    place: Place, load: Any, monkeypatch: pytest.MonkeyPatch
+def test_the_sensor_pulls_where_people_answer_on_a_server_and_bears_one_that_is_away_but_no_refusal(
+    place: Place, load: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started = place.experiment.parameters_path
     started.write_text(started.read_text().replace('"annotator": "files"', '"annotator": "label_studio"'))
@@ -160,15 +206,31 @@ def test_the_sensor_pulls_where_people_answer_on_a_server_and_bears_one_that_is_
     assert place.server.projects, "the task has sent the batch and does not wait"
     assert not sensor.poke({})
     assert ["pull", "--scheduled", *A] in given
-    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "of nobody")
-    assert not sensor.poke({})
-    monkeypatch.undo()
+
+    def away(*_: object) -> None:
+        raise httpx2.ConnectError("nobody there")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.server, "meet", away)
+        assert not sensor.poke({})
+        assert "cannot be asked now (nobody there)" in capsys.readouterr().out
+        patch.setattr(place.server, "meet", lambda *_: None)
+        patch.setenv("LABEL_STUDIO_API_KEY", "of-nobody")
+        with pytest.raises(RuntimeError, match="does not take the token"):
+            sensor.poke({})
+    projects, place.server.projects = place.server.projects, {}
+    with pytest.raises(RuntimeError, match="20 samples that wait for answers are not on"):
+        sensor.poke({})
+    place.server.projects = projects
+    for sample_id in place.batch():
+        place.server.say(sample_id, color(sample_id))
+    assert sensor.poke({})
+    assert place.experiment.rounds_done() == -1, "the next round is the scheduler's"
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--schedule", "now and then"), "'now and then' is no schedule; give five fields of cron"),
         (("--", "--last", "3"), "Leave --first and --last away"),
         (("--", "--strategy", "wisdom"), "wisdom"),
         (("--", "--wisdom"), "No such option"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import sys
 import threading
@@ -14,10 +15,16 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Pipeline
 from referencing import Registry, Resource
 
 from conftest import ROOT, SMALL, Project
+from rlmba_pipelines.handoff import lineage_events
+from rlmba_pipelines.handoff.addresses import holds_secret
 from rlmba_pipelines.rounds.commits import Experiment
+from rlmba_pipelines.rounds.current import current
+from rlmba_pipelines.tracking_hook import LineageHook
 
 SPEC = {  # of github.com/OpenLineage/OpenLineage, Apache License 2.0
     schema["$id"]: schema
@@ -36,6 +43,7 @@ def checked(event: dict[str, Any]) -> dict[str, Any]:
     """An event that is what its schema and those of its facets say."""
     assert event["schemaURL"].partition("#")[0] in SPEC
     check(event["schemaURL"], event)
+    assert re.fullmatch(r"urn:[a-z][a-z0-9-]{1,31}:[a-z-]+", event["producer"]), "RFC 8141"
     for owner in (event["run"], event["job"], *event["inputs"], *event["outputs"]):
         for name, facet in owner.get("facets", {}).items():
             base = facet["_schemaURL"].partition("#")[0]
@@ -138,12 +146,14 @@ def test_a_failed_attempt_and_the_next_are_two_runs_of_one_job_and_waiting_is_no
     project.ok(*run)
     with monkeypatch.context() as patch:
         patch.setattr(nodes, "resolve", torn)
+        patch.setattr(socket, "gethostname", lambda: "another-worker")
         assert project("rounds", "run", "--experiment", "a").exit_code != 0
     project.ok("rounds", "run", "--experiment", "a")
     events = [checked(json.loads(line)) for line in (project.path / "events.jsonl").read_text().splitlines()]
     bought = [event for event in events if event["job"]["name"] == "a.round_00"]
     assert [event["eventType"] for event in bought] == ["START", "COMPLETE", "START", "FAIL", "START", "COMPLETE"]
     assert len({event["run"]["runId"] for event in bought}) == 3
+    assert len({event["run"]["facets"]["parent"]["run"]["runId"] for event in events}) == 1, "whoever runs the rounds"
     assert "a.round_00.annotation_batch" in {d["name"] for d in bought[1]["outputs"]}
     assert "disk gone" in bought[3]["run"]["facets"]["errorMessage"]["message"]
     assert bought[3]["outputs"] == []
@@ -179,16 +189,49 @@ def test_off_needs_no_library_and_on_says_what_is_wrong(
     project: Project, media: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = ("rounds", "run", "--experiment", "a", "--manifest", str(media(60)), *SMALL, "--last", "0", "--scheduled")
-    switch_on(project, "https://me:secret@lineage.example")
-    said = project.refused(*run)
-    assert "OPENLINEAGE_API_KEY" in said
-    assert "secret" not in said
+    for address in ("kafka://me:secret@lineage.example", "https://lineage.example?api_key=secret"):
+        switch_on(project, address)
+        said = project.refused(*run)
+        assert "OPENLINEAGE_API_KEY" in said
+        assert "secret" not in said
     switch_on(project, "s3://bucket/events")
     assert "neither an http(s) address nor a path" in project.refused(*run)
     monkeypatch.setitem(sys.modules, "openlineage", None)
     assert "pip install 'rlmba_pipelines[mlops]'" in project.refused(*run)
     switch_on(project)
     project.ok(*run)
+
+
+@pytest.mark.parametrize(
+    ("address", "holds"),
+    [
+        ("https://lineage.example:5000/api/v1", False),
+        ("https://secret@lineage.example", True),
+        ("https://me:se/cret@lineage.example", True),
+        ("https://lineage.example/#secret", True),
+        ("postgresql:///runs?password=secret", True),
+        ("sqlite:////home/me@work/c#/mlflow.db", False),
+        ("data/me@work/events#1.jsonl", False),
+    ],
+)
+def test_an_address_that_may_be_told_has_no_place_for_a_secret(address: str, holds: bool) -> None:
+    assert holds_secret(address) is holds
+
+
+def test_no_run_fails_for_an_event_that_cannot_be_made(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def torn(*_: object) -> None:
+        raise OSError("a-token-that-nobody-may-see")
+
+    monkeypatch.setattr(lineage_events, "Reporter", torn)
+    monkeypatch.setattr(current, "experiment_name", "a")
+    hook = LineageHook()
+    catalog = DataCatalog({"parameters": MemoryDataset({"tracking": {"openlineage": ["events.jsonl"]}})})
+    hook.before_pipeline_run({}, Pipeline([]), catalog)
+    hook.after_pipeline_run()
+    told = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert told == ["OpenLineage is not told of this run (OSError)"]
 
 
 def test_nothing_that_a_node_imports_knows_of_openlineage() -> None:

@@ -104,12 +104,13 @@ def test_off_needs_no_mlflow_and_on_says_what_is_missing(
     run = ("rounds", "run", "--experiment", "a", "--manifest", str(media(60)), *SMALL, "--rounds", "1")
     switch_on(project, "sqlite:///x.db")
     assert "pip install 'rlmba_pipelines[mlops]'" in project.refused(*run)
-    switch_on(project, "https://me:secret@mlflow.example")
     monkeypatch.setitem(sys.modules, "mlflow", ModuleType("mlflow"))
     sys.modules["mlflow"].__spec__ = ModuleSpec("mlflow", None)
-    said = project.refused(*run)
-    assert "MLFLOW_TRACKING_PASSWORD" in said
-    assert "secret" not in said
+    for address in ("https://me:secret@mlflow.example", "https://mlflow.example?api_key=secret"):
+        switch_on(project, address)
+        said = project.refused(*run)
+        assert "MLFLOW_TRACKING_PASSWORD" in said
+        assert "secret" not in said
     monkeypatch.setitem(sys.modules, "mlflow", None)
     (project.path / "conf/local/parameters_tracking.yml").unlink()
     project.ok(*run)

@@ -18,7 +18,7 @@ from rlmba_pipelines.rounds.parameters import shaping
 
 @command("airflow")
 @click.option("--to", type=click.Path(path_type=Path, file_okay=False), default="build/airflow", show_default=True)
-@click.option("--schedule", help="Cron, or a preset as @daily; default: started by hand.")
+@click.option("--schedule", help="Cron, or a preset as @daily; Airflow checks it. Default: started by hand.")
 @click.argument("run_options", nargs=-1, type=click.UNPROCESSED)
 def airflow_command(project_path: Path, to: Path, schedule: str | None, run_options: tuple[str, ...]) -> None:
     """Write a DAG for Airflow: one task a round, and a sensor after each where people answer.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,9 +12,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.learning.types import UserError
-
-PRESETS = ("@once", "@continuous", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
-CRON = re.compile(r"[\d*][\d*,/-]*(\s+[\d*][\d*,/-]*){2}(\s+[\w*][\w*,/#-]*){2}")  # months and days have names too
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class Dag:
         rounds: batches after the start batch.
         people: a sensor waits for answers after each round; not needed where annotators are simulated.
         server: the sensor asks the annotation server for them.
-        schedule: cron or a preset of Airflow's; None: started by hand.
+        schedule: cron or a preset of Airflow's, who checks it; None: started by hand.
     """
 
     experiment: str
@@ -46,9 +42,10 @@ class Dag:
         """Write ``<dag_id>_dag.py`` into the folder; commands are those of this Python, given from where we are.
 
         Raises:
-            UserError: the schedule is none, Airflow does not take the experiment's name, or nothing can be written.
+            UserError: Airflow does not take the experiment's name, or nothing can be written.
         """
-        self._check()
+        if not self.experiment.isascii():
+            raise UserError(f"Airflow takes ASCII names only; call the experiment other than {self.experiment!r}.")
         templates = Environment(
             loader=PackageLoader("rlmba_pipelines.handoff"),
             undefined=StrictUndefined,
@@ -74,17 +71,8 @@ class Dag:
             raise UserError(f"{path} cannot be written ({error.strerror}); name another folder with --to.") from None
         return path
 
-    def _check(self) -> None:
-        if not self.experiment.isascii():
-            raise UserError(f"Airflow takes ASCII names only; call the experiment other than {self.experiment!r}.")
-        if self.schedule and self.schedule not in PRESETS and not CRON.fullmatch(self.schedule):
-            raise UserError(
-                f"{self.schedule!r} is no schedule; give five fields of cron, as '0 6 * * 1', or one of "
-                f"{', '.join(PRESETS)}."
-            )
-
 
 def _settings() -> dict[str, str]:
     """What this process was told, and the tasks have to be told as well."""
-    names = ("KEDRO_LOGGING_CONFIG", "OMP_NUM_THREADS")
+    names = ("KEDRO_ENV", "KEDRO_LOGGING_CONFIG", "OMP_NUM_THREADS")
     return {name: os.environ[name] for name in names if name in os.environ}

@@ -1,7 +1,8 @@
 """OpenLineage: what a pipeline run read and made, as events for a catalog of lineage. Nothing here is seen by a node.
 
-A run of a pipeline (a round) is a run of the job ``<experiment>.<pipeline>``, below the run of the job
-``<experiment>``. What a dataset is, its commit says: the version of each is its sha256.
+A run of a pipeline (a round) is a run of the job ``<experiment>.<pipeline>``, below the one run of the job
+``<experiment>`` that there is in a namespace, whichever machine runs the round. What a dataset is, its commit says: the
+version of each is its sha256.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from rlmba_pipelines.datasets import PathDataset
+from rlmba_pipelines.handoff.addresses import holds_secret
 from rlmba_pipelines.labeling import WaitingForLabels
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import PREPARED, Commit, Experiment
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from openlineage.client.event_v2 import InputDataset, OutputDataset, RunEvent
     from openlineage.client.transport.transport import Transport
 
-PRODUCER = "urn:rlmba_pipelines"
+PRODUCER = "urn:rlmba-pipelines:kedro-hook"
 SERVERS = ("http://", "https://")
 TOKEN = "OPENLINEAGE_API_KEY"
 
@@ -35,8 +37,8 @@ TOKEN = "OPENLINEAGE_API_KEY"
 def refuse_unready(places: Iterable[str]) -> None:
     """
     Raises:
-        UserError: openlineage-python is not installed, or an address is of another kind or holds a password, which
-            would end up in logs.
+        UserError: openlineage-python is not installed, or an address holds a secret, which would end up in logs, or is
+            of another kind.
     """
     places = tuple(places)
     if places and (find_spec("openlineage") is None or find_spec("openlineage.client") is None):
@@ -45,13 +47,13 @@ def refuse_unready(places: Iterable[str]) -> None:
             "'rlmba_pipelines[mlops]'  or turn it off (conf/base/parameters_tracking.yml)."
         )
     for place in places:
+        if holds_secret(place):
+            raise UserError(
+                f"An address in tracking.openlineage holds a user, a password or something after '?' or '#'; put a "
+                f"token into the environment variable {TOKEN}, and leave the address."
+            )
         if "://" in place and not place.startswith(SERVERS):
             raise UserError(f"tracking.openlineage: {place!r} is neither an http(s) address nor a path of a file.")
-        if "@" in place.partition("://")[2].partition("/")[0]:
-            raise UserError(
-                f"An address in tracking.openlineage holds a user or a password; put a token into the environment "
-                f"variable {TOKEN}, and leave the address."
-            )
 
 
 class Reporter:
@@ -68,16 +70,17 @@ class Reporter:
         names = "+".join(run.get("pipeline_names") or ["__default__"])
         self._namespace = os.environ.get("OPENLINEAGE_NAMESPACE", "rlmba_pipelines")
         self._job = f"{experiment.name}.{names}"
-        home = f"file://{socket.gethostname()}{experiment.folder.resolve().as_posix()}"
-        self._experiment_id = str(uuid.uuid5(uuid.NAMESPACE_URL, home))
-        attempt = f"{home}#{run.get('run_id') or run.get('session_id')} {names}"
-        self._run_id = str(uuid.uuid5(uuid.NAMESPACE_URL, attempt))
+        tied = uuid.uuid5(uuid.NAMESPACE_URL, f"{PRODUCER} {self._namespace} {experiment.name}")
+        self._experiment_id = str(tied)  # the same on every machine that runs rounds of it
+        attempt = f"{socket.gethostname()} {experiment.folder.resolve()} {run.get('run_id') or run.get('session_id')}"
+        self._run_id = str(uuid.uuid5(tied, f"{attempt} {names}"))
         self._commits: dict[str, Commit | None] = {}
 
     def event(self, state: str, error: Exception | None = None) -> RunEvent:
         """What there is to tell: inputs always, outputs of a run that is complete, the error of one that failed.
 
-        A round that now waits for people is complete: that it asks is committed, and to go on is another run.
+        What a failed run had committed before the error stays, and the next run tells it as its input. A round that
+        now waits for people is complete: that it asks is committed, and to go on is another run.
         """
         from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
         from openlineage.client.facet_v2 import error_message_run, job_type_job, parent_run

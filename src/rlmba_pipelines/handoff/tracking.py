@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlmba_pipelines.config import Parameters, TrackingConfig
+from rlmba_pipelines.handoff.addresses import holds_secret
 from rlmba_pipelines.handoff.bundle import build
 from rlmba_pipelines.handoff.facts import Facts
 from rlmba_pipelines.handoff.model_of_mlflow import save_model
@@ -37,17 +38,18 @@ FIGURES = ("learning_curve.png", "modality_accuracy.png", "modality_weights.png"
 def refuse_unready(tracking: TrackingConfig) -> None:
     """
     Raises:
-        UserError: MLflow is not installed, or its address holds a password, which would end up in logs.
+        UserError: MLflow is not installed, or its address holds a secret, which would end up in logs.
     """
     if find_spec("mlflow") is None:
         raise UserError(
             "tracking.mlflow is on, but MLflow is not installed; run  pip install 'rlmba_pipelines[mlops]'  or turn it "
             "off (conf/base/parameters_tracking.yml)."
         )
-    if "@" in tracking.uri.partition("://")[2].partition("/")[0]:
+    if holds_secret(tracking.uri):
         raise UserError(
-            "tracking.uri holds a user or a password; put them into the environment variables MLFLOW_TRACKING_USERNAME "
-            "and MLFLOW_TRACKING_PASSWORD, and leave the address."
+            "tracking.uri holds a user, a password or something after '?' or '#'; put them into the environment "
+            "variables MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or a token into MLFLOW_TRACKING_TOKEN, "
+            "and leave the address."
         )
 
 
