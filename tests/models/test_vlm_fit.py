@@ -67,7 +67,7 @@ def test_every_share_of_the_epochs_is_a_step_and_no_fewer_than_the_least(base, b
     seen = []
     real = module.descend
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "descend", lambda *args: (seen.append(args[3]), real(*args))[1])
+        patch.setattr(module, "descend", lambda *args, **more: (seen.append(args[3]), real(*args, **more))[1])
         fit_vlm(base, bought, quick(epochs=1.6, min_steps=1), seed=0)  # 12 samples in batches of 6: 3.2 batches
         fit_vlm(base, bought, quick(epochs=0.1, min_steps=2), seed=0)
     assert seen == [4, 2]
