@@ -12,7 +12,7 @@ from vlm_families import FAMILIES, questions, quick
 
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.vlm.chains import join_chain
-from rlmba_pipelines.models.vlm import fit as module
+from rlmba_pipelines.models.vlm import regions
 from rlmba_pipelines.models.vlm.backbone import (
     IGNORED,
     VisualQuestion,
@@ -89,7 +89,7 @@ def test_an_image_token_stands_for_the_part_of_the_image_that_the_grid_says(vlm,
 def test_targets_are_exactly_chain_answer_and_end_and_steps_lie_where_their_tokens_stand(vlm, asked):
     batch = targets_of(vlm, asked, with_chain=True, longest=96)
     decode = vlm.processor.tokenizer.decode
-    spans = module._spans_of_steps(vlm, asked)
+    spans = regions.spans_of_steps(vlm, asked)
     for b, one in enumerate(asked):
         target = batch.labels_BT[b][batch.labels_BT[b] != IGNORED]
         assert decode(target).strip() == join_chain(one.chain, one.answer) + vlm.processor.tokenizer.eos_token

@@ -12,6 +12,7 @@ from vlm_families import questions, quick, tiny
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.vlm import fit as module
+from rlmba_pipelines.models.vlm import regions
 from rlmba_pipelines.models.vlm.backbone import IGNORED, Vlm, targets_for, targets_of
 from rlmba_pipelines.models.vlm.fit import fit_vlm, sorted_out
 from rlmba_pipelines.models.vlm.state import pack_vlm
@@ -114,7 +115,7 @@ def test_a_loss_that_is_not_finite_ends_training_in_one_sentence(base, bought):
 def test_steps_lie_exactly_where_their_tokens_stand(base, bought):
     batch = targets_of(base, bought, with_chain=True, longest=64)
     n_steps = 0
-    for b, (one, spans) in enumerate(zip(bought, module._spans_of_steps(base, bought), strict=True)):
+    for b, (one, spans) in enumerate(zip(bought, regions.spans_of_steps(base, bought), strict=True)):
         target = batch.labels_BT[b][batch.labels_BT[b] != IGNORED]
         told = [base.processor.tokenizer.decode(target[first:last]) for first, last in spans]
         assert told == [*one.chain]
@@ -124,8 +125,8 @@ def test_steps_lie_exactly_where_their_tokens_stand(base, bought):
 
 def test_what_is_to_be_looked_at_is_the_cell_of_the_thing_at_the_positions_of_its_step(base, bought):
     batch = targets_of(base, bought, with_chain=True, longest=64)
-    image_BT, target_BTT = module._where_to_look(base, bought, batch)
-    n_looks = module._n_looks(base, bought)
+    image_BT, target_BTT = regions.where_to_look(base, bought, batch)
+    n_looks = regions.n_looks(base, bought)
     for b, one in enumerate(bought):
         looks = torch.nonzero(target_BTT[b].sum(-1)).flatten().tolist()
         assert len(looks) == n_looks[b] == sum(len(s.split()) for s, r in zip(one.chain, one.regions, strict=True) if r)
@@ -142,7 +143,7 @@ def test_what_is_to_be_looked_at_is_the_cell_of_the_thing_at_the_positions_of_it
 
 def in_region(vlm, asked):
     batch = targets_of(vlm, asked, with_chain=True, longest=64)
-    _, target_BTT = module._where_to_look(vlm, asked, batch)
+    _, target_BTT = regions.where_to_look(vlm, asked, batch)
     with torch.no_grad():
         attention = vlm.model(**batch.inputs, output_attentions=True).attentions[-1][:, 0]
     return float((attention * (target_BTT > 0)).sum() / (target_BTT.sum(-1) > 0).sum())

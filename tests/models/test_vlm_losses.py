@@ -6,8 +6,8 @@ import torch
 from numpy.testing import assert_allclose
 
 from rlmba_pipelines.models.vlm.backbone import IGNORED
-from rlmba_pipelines.models.vlm.fit import patches_of
 from rlmba_pipelines.models.vlm.losses import attention_loss, contrast_loss, sequence_log_probability, token_loss
+from rlmba_pipelines.models.vlm.regions import patches_of
 
 
 @pytest.fixture

@@ -16,28 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.learning.vlm.chains import STEP_MARK, join_chain, split_chain
+from rlmba_pipelines.learning.vlm.chains import join_chain, split_chain
 from rlmba_pipelines.models.state import torch_threads
 from rlmba_pipelines.models.vlm.adapters import adapted
-from rlmba_pipelines.models.vlm.backbone import (
-    Region,
-    Targets,
-    VisualQuestion,
-    Vlm,
-    computing,
-    gone_on,
-    targets_by_row,
-    told_in_full,
-)
+from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing, targets_by_row, told_in_full
+from rlmba_pipelines.models.vlm.descend import descend
 from rlmba_pipelines.models.vlm.losses import attention_loss, contrast_loss, sequence_log_probability, token_loss
-from rlmba_pipelines.models.vlm.unfinished import Progress, Unfinished
-
-WARM_UP = 0.1  # share of the steps in which the learning rate rises
-MAX_NORM = 1.0  # of the gradient
+from rlmba_pipelines.models.vlm.regions import n_looks, where_to_look
+from rlmba_pipelines.models.vlm.unfinished import Unfinished
 
 
 @dataclass(frozen=True)
@@ -142,7 +131,7 @@ def _learn_answers(
     _, n_tokens_N = told_in_full(vlm, bought, said, longest=config.max_tokens)
     targets = targets_by_row(vlm, bought, said, longest=config.max_tokens)
     looks = config.attention > 0 and config.chain_of_thought
-    n_looks_N = _n_looks(vlm, bought) if looks else np.zeros(len(bought))
+    n_looks_N = n_looks(vlm, bought) if looks else np.zeros(len(bought))
 
     def losses_of(rows: list[int]) -> Tensor:
         batch = targets(rows)
@@ -152,7 +141,7 @@ def _learn_answers(
         if not shown:
             return torch.stack([loss, loss.new_zeros(())])
         layer = out.attentions[config.attention_layer][:, config.attention_head]
-        where = _where_to_look(vlm, [bought[row] for row in rows], batch)
+        where = where_to_look(vlm, [bought[row] for row in rows], batch)
         return torch.stack([loss, config.attention * attention_loss(layer, *where)])
 
     counts_NL = np.stack([n_tokens_N, n_looks_N], axis=1)
@@ -194,123 +183,3 @@ def _learn_contrasts(
     counts_NL = np.stack([np.ones(len(contrasts)), n_tokens_N], axis=1)
     rate = config.learning_rate * config.contrast_learning_rate
     return descend(vlm, counts_NL, losses_of, config.contrast_steps, config, draw, rate)[0]
-
-
-def descend(
-    vlm: Vlm,
-    counts_NL: np.ndarray,
-    losses_of: Callable[[list[int]], Tensor],
-    steps: int,
-    config: VlmConfig,
-    draw: np.random.Generator,
-    learning_rate: float,
-    batch_size: int | None = None,
-    title: str = "learn to answer",
-    kept: Unfinished | None = None,
-) -> tuple[list[float], float]:
-    """AdamW under a warm-up and a cosine; the mean losses of tenths of the way, and the last gradient norm.
-
-    Args:
-        counts_NL: over how much each of L losses is a mean: of every sample its tokens, say. A batch cut into parts
-            then has the loss of the whole.
-        losses_of: rows of samples -> float[L], the losses of these.
-        kept: where it is kept how far this is, and gone on from.
-    """
-    n = len(counts_NL)
-    learned = [p for p in vlm.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
-    vlm.model.train()
-    size = min(batch_size or config.train_batch_size, n)
-    far = kept.resume(vlm, optimizer, draw) if kept else Progress(np.array([], dtype=np.int64), [], 0.0)
-    order, seen, norm = far.order, far.losses, far.norm
-    for step in tqdm(range(far.steps, steps), desc=title, unit=" steps", disable=steps < 100):
-        if len(order) < size:
-            order = np.concatenate([order, draw.permutation(n)])
-        rows, order = order[:size], order[size:]
-        total = 0.0
-        for part in np.array_split(rows, min(config.accumulate, size)):
-            share_L = torch.from_numpy(counts_NL[part].sum(0) / np.maximum(counts_NL[rows].sum(0), 1))
-            with computing(vlm, config):
-                losses_L = losses_of(part.tolist())
-            loss = (losses_L * share_L.to(losses_L)).sum()
-            loss.backward()
-            total += float(loss.detach())
-        if not math.isfinite(total):
-            raise UserError(f"The training loss is not finite in step {step}; lower vlm.learning_rate.")
-        norm = float(torch.nn.utils.clip_grad_norm_(learned, MAX_NORM))
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * _schedule((step + 1) / steps)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        seen.append(total)
-        if kept and (step + 1) % kept.every == 0:
-            kept.save(vlm, optimizer, draw, Progress(order, seen, norm))
-    return [float(np.mean(part)) for part in np.array_split(seen, min(10, len(seen)))], norm
-
-
-def _schedule(progress: float) -> float:
-    if progress < WARM_UP:
-        return progress / WARM_UP
-    return 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
-
-
-def _where_to_look(vlm: Vlm, asked: Sequence[VisualQuestion], batch: Targets) -> tuple[Tensor, Tensor]:
-    """For :func:`attention_loss`: positions of the image, and of every text position the share of each image token
-    that its step is about."""
-    image_BT = vlm.image_positions(batch.inputs)
-    n_all = image_BT.shape[1]
-    target_BTT = torch.zeros(len(asked), n_all, n_all, device=vlm.device)
-    for b, (one, spans) in enumerate(zip(asked, _spans_of_steps(vlm, asked), strict=True)):
-        start, grid = n_all - int(batch.n_target_B[b]), vlm.grid(batch.inputs, b)
-        for region, (first, last) in zip(one.regions, spans, strict=False):
-            if region is not None:
-                patches_P = torch.from_numpy(patches_of(region, grid)).to(vlm.device)
-                target_BTT[b, start + first : start + last, image_BT[b]] = patches_P
-    return image_BT, target_BTT
-
-
-def _n_looks(vlm: Vlm, asked: Sequence[VisualQuestion]) -> np.ndarray:
-    """int64[N], the text positions of each question of which the region is known."""
-    return np.array(
-        [
-            sum(last - first for region, (first, last) in zip(one.regions, spans, strict=False) if _is_seen(region))
-            for one, spans in zip(asked, _spans_of_steps(vlm, asked), strict=True)
-        ]
-    )
-
-
-def _is_seen(region: Region | None) -> bool:
-    return region is not None and bool(patches_of(region, (1, 1)).any())
-
-
-def _spans_of_steps(vlm: Vlm, asked: Sequence[VisualQuestion]) -> list[list[tuple[int, int]]]:
-    """Of every chain the token positions of its steps, counted from the first token of the target."""
-    prompts = vlm.prompts(asked)
-    texts = [gone_on(prompt, join_chain(one.chain, one.answer)) for one, prompt in zip(asked, prompts, strict=True)]
-    found: list[list[tuple[int, int]]] = []
-    for one, prompt, ends in zip(asked, prompts, vlm.token_ends(texts), strict=True):
-        target, at, spans = np.argmax(ends > len(prompt)), len(gone_on(prompt, "")), []
-        for step in one.chain:
-            first, last = np.argmax(ends > at), np.argmax(ends >= at + len(step))
-            spans.append((int(first - target), int(last + 1 - target)))
-            at += len(step) + len(STEP_MARK)
-        found.append(spans)
-    return found
-
-
-def patches_of(region: Sequence[float], grid: tuple[int, int]) -> np.ndarray:
-    """float32[rows * columns], the share of a region (x, y, width, height) that lies in each patch; they sum to 1.
-
-    >>> patches_of((0.25, 0.0, 0.5, 0.5), (2, 2)).tolist()
-    [0.5, 0.5, 0.0, 0.0]
-    """
-    rows, columns = grid
-    x, y, width, height = region
-
-    def overlap(start: float, length: float, n: int) -> np.ndarray:
-        edges = np.arange(n + 1) / n
-        return np.clip(np.minimum(edges[1:], start + length) - np.maximum(edges[:-1], start), 0, None)
-
-    area = overlap(y, height, rows)[:, None] * overlap(x, width, columns)[None, :]
-    return (area / area.sum()).astype(np.float32).ravel() if area.sum() > 0 else area.astype(np.float32).ravel()
-

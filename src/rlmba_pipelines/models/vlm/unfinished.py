@@ -45,9 +45,9 @@ class Unfinished:
 
     def __init__(self, path: Path, vlm: Vlm, bought: Sequence[VisualQuestion], config: VlmConfig, seed: int) -> None:
         self.path, self.every = path, config.checkpoint_steps
-        told = [(one.sample_id, one.question, one.answer, one.chain, str(one.regions)) for one in bought]
-        learned = [(name, p.detach().double().sum().item()) for name, p in _learned(vlm).items()]
-        facts = [config.model_dump(mode="json"), seed, told, learned]
+        told = [(one.sample_id, one.question, one.choices, one.answer, one.chain, str(one.regions)) for one in bought]
+        weights = [(name, p.detach().double().sum().item()) for name, p in vlm.model.named_parameters()]
+        facts = [config.model_dump(mode="json"), seed, told, weights]
         self._training = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def save(self, vlm: Vlm, optimizer: torch.optim.AdamW, draw: np.random.Generator, progress: Progress) -> None:
