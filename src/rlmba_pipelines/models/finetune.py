@@ -24,6 +24,7 @@ from torch.nn import functional
 from rlmba_pipelines.config import GRID_BANDS, GRID_PIXELS
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.models.fusion import FusionNetwork, normalized
+from rlmba_pipelines.precision import bfloat16_if
 
 TOWERS = "towers."  # how the names of encoder weights start
 CHANNELS = (16, 32, 64)
@@ -86,7 +87,7 @@ class EndToEndNetwork(FusionNetwork):
     def embed(self, blocks: Sequence[Tensor]) -> Tensor:
         encoded = []
         for block, tower in zip(blocks, self.towers, strict=True):
-            with torch.autocast("cuda", torch.bfloat16, enabled=self.training and block.is_cuda):
+            with bfloat16_if(self.training and block.is_cuda):
                 rows = tower(block)
             encoded.append(normalized(rows.to(self.weights_M)))  # bfloat16 ends here
         return super().embed(encoded)
