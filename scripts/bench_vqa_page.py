@@ -1,0 +1,146 @@
+"""docs/benchmarks_vqa.md with its figures: what the runs of ``bench_vqa.py`` came to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlmba_pipelines.learning.metrics.learning_curve import labels_to_reach
+from rlmba_pipelines.learning.metrics.statistics import paired_difference
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks_vqa.md"
+CAUSES = {"visual": "noised image", "language": "ambiguous words", "reasoning": "two steps or more"}
+SHOWN = {
+    "accuracy": "overall", "constant": "best constant answer", "one_step": "one step", "relational": "relational",
+    "relational_constant": "relational, constant", "chain_valid": "chains valid", "set_unseen": "unseen pairs",
+    "set_noise": "noise", "set_shortcut": "shortcut broken", "hallucination": "speaks of absent things",
+}
+CONSTANT_OF = {"accuracy": "constant", "relational": "relational_constant"}
+
+
+def write(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> None:
+    """The page, the picture, and the figures for machines."""
+    PAGE.write_text(page(runs, protocol))
+    if runs:
+        picture(runs, PAGE.with_suffix(".svg"))
+        told = [{k: v for k, v in one.items() if k != "asked"} for one in runs]
+        PAGE.with_suffix(".json").write_text(json.dumps(told, default=float) + "\n")
+
+
+def frame_of(runs: list[dict[str, Any]]) -> pd.DataFrame:
+    """A row for each arm, seed and number of labels."""
+    return pd.DataFrame(
+        [
+            {"arm": one["arm"], "seed": one["seed"], "labels": r["labels"], **{k: r["test"].get(k) for k in SHOWN}}
+            for one in runs
+            for r in one["rounds"]
+        ]
+    )
+
+
+def page(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> str:
+    """What is on file, as Markdown."""
+    frame = frame_of(runs)
+    lines = [
+        "# Active-VLM: benchmark",
+        "",
+        "Written by `make bench-vqa` (`python scripts/bench_vqa.py`); the protocol is `conf/benchmark/vqa.yml`,",
+        "figures for machines are in [benchmarks_vqa.json](benchmarks_vqa.json). Generated questions over small",
+        "scenes, a model of 0.4 million weights: it tells how the parts work, not what a large model would gain.",
+        "Every seed has a pool and test sets of its own; arms are paired over seeds, intervals are of the paired t.",
+        "",
+    ]
+    if frame.empty:
+        return "\n".join([*lines, "No run is on file yet.", ""])
+    missing = sorted({*protocol["arms"], *protocol["ablations"]} - set(frame["arm"]))
+    lines += ["Computed on " + "; ".join(sorted({one["device"] for one in runs})) + ".", ""]
+    lines += [f"Not run yet: {', '.join(f'`{arm}`' for arm in missing)}.", ""] if missing else []
+    final = frame["labels"].max()
+    shared = set.intersection(*(set(one) for _, one in frame[frame["labels"] == final].groupby("arm")["seed"]))
+    lines += ["![Accuracy over labels](benchmarks_vqa.svg)", "", "## After the last purchase", ""]
+    lines += [f"{int(final):,} labels; percent; mean over the {len(shared)} seeds that every arm has.", ""]
+    head = ["arm", *SHOWN.values()]
+    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for arm, of_arm in frame[(frame["labels"] == final) & frame["seed"].isin(shared)].groupby("arm"):
+        cells = [f"{100 * of_arm[k].mean():.1f}" if of_arm[k].notna().any() else "–" for k in SHOWN]
+        lines.append("| " + " | ".join([f"`{arm}`", *cells]) + " |")
+    lines += ["", "## Against random, and against margin", ""]
+    lines += ["Points over the other arm with the same seed; mean and 95 % interval, none corrected for their number."]
+    lines += ["The one fixed beforehand: `active_vlm` against random after the last purchase."]
+    lines += [*_against(frame, "random"), *_against(frame, "margin")]
+    random = frame[frame["arm"] == "random"]
+    lines += ["", "## Labels to random's last accuracy", ""]
+    lines += [f"Where an arm's mean curve, straight between rounds, reaches random's with {int(final):,} labels.", ""]
+    lines += ["| arm | seeds | overall | relational |", "|---|---|---|---|"]
+    for arm, of_arm in ((str(name), one) for name, one in frame[frame["arm"] != "random"].groupby("arm")):
+        seeds = set(of_arm["seed"]) & set(random["seed"])
+        cells = [_needed(of_arm, random, seeds, k, final) for k in ("accuracy", "relational")]
+        lines.append("| " + " | ".join([f"`{arm}`", str(len(seeds)), *cells]) + " |")
+    lines += ["", "## Does each doubt point to its cause", ""]
+    lines += ["AUROC over the candidates, mean over runs of the last scored round (in brackets the first).", ""]
+    told = [[r["localisation"] for r in one["rounds"] if "localisation" in r] for one in runs]
+    causes = list(CAUSES.values())
+    lines += ["| doubt | " + " | ".join(causes) + " |", "|---|" + "---|" * len(causes)]
+    for doubt in (*CAUSES, "entropy"):
+        found = [[np.mean([one[at][doubt][cause] for one in told if one]) for at in (-1, 0)] for cause in causes]
+        lines.append(f"| {doubt} | {' | '.join(f'{late:.2f} ({early:.2f})' for late, early in found)} |")
+    bought = pd.DataFrame(
+        [{"arm": one["arm"], **r["bought"]} for one in runs for r in one["rounds"][:-1]]
+    ).groupby("arm").mean()
+    lines += ["", "## What is bought", "", "Percent of the questions bought after the start batch, mean over runs.", ""]
+    lines += ["| arm | " + " | ".join(bought.columns) + " |", "|" + "---|" * (1 + len(bought.columns))]
+    for arm, row in bought.iterrows():
+        lines.append(f"| `{arm!s}` | " + " | ".join(f"{100 * share:.0f}" for share in row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _against(frame: pd.DataFrame, other: str) -> list[str]:
+    """Lines of a table of paired differences, round by round; none where the other arm has no runs."""
+    reference = frame[frame["arm"] == other]
+    lines = [f"| arm − `{other}` | labels | seeds | overall | one step | relational | unseen pairs |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    bought = frame[(frame["arm"] != other) & (frame["labels"] > frame["labels"].min())]
+    for (arm, labels), of_arm in bought.groupby(["arm", "labels"]):
+        both = of_arm.merge(reference[reference["labels"] == labels], on="seed", suffixes=("", "_other"))
+        if len(both) < 2 or (arm == "random"):
+            continue
+        cells = []
+        for k in ("accuracy", "one_step", "relational", "set_unseen"):
+            mean, low, high, _ = paired_difference(*(100 * both[c].to_numpy(dtype=float) for c in (k, f"{k}_other")))
+            cells.append(f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]")
+        lines.append("| " + " | ".join([f"`{arm}`", f"{labels:,}", str(len(both)), *cells]) + " |")
+    return ["", *lines] if len(lines) > 2 else []
+
+
+def _needed(of_arm: pd.DataFrame, random: pd.DataFrame, seeds: set[int], measure: str, final: int) -> str:
+    curves = [one[one["seed"].isin(seeds)].groupby("labels")[measure].mean() for one in (of_arm, random)]
+    needed = labels_to_reach(curves[0].index.to_numpy(), curves[0].to_numpy(), float(curves[1].iloc[-1]))
+    return "not reached" if needed is None else f"{needed:,.0f} ({100 * needed / final:.0f} %)"
+
+
+def picture(runs: list[dict[str, Any]], path: Path) -> None:
+    """Accuracy over labels, overall and relational, of the two arms that every seed has: seeds faint, means bold."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "benchmark"
+    import matplotlib.pyplot as plt
+
+    frame = frame_of(runs)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharex=True)
+    for axis, (measure, title) in zip(axes, (("accuracy", "all questions"), ("relational", "relational")), strict=True):
+        for arm, color in (("random", "#767676"), ("active_vlm", "#0b6bcb")):
+            of_arm = frame[frame["arm"] == arm].pivot(index="labels", columns="seed", values=measure) * 100
+            axis.plot(of_arm.index, of_arm, color=color, alpha=0.25, linewidth=0.8)
+            axis.plot(of_arm.index, of_arm.mean(axis=1), color=color, linewidth=2.2, marker="o", label=arm)
+        constant = 100 * frame[CONSTANT_OF[measure]].mean()
+        axis.axhline(constant, color="#767676", linestyle=":", label="best constant answer")
+        axis.set(title=title, xlabel="labels", ylabel="accuracy, %")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[1].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None}, facecolor="white")
