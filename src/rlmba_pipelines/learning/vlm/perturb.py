@@ -39,11 +39,10 @@ def patch_flattened(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """uint8[H, W, 3] with one patch, drawn of a grid of 6 × 6, in its mean color."""
     height, width = image.shape[:2]
     row, column = divmod(int(rng.integers(PATCHES * PATCHES)), PATCHES)
+    rows = slice(row * height // PATCHES, (row + 1) * height // PATCHES)
+    columns = slice(column * width // PATCHES, (column + 1) * width // PATCHES)
     out = image.copy()
-    patch = out[row * height // PATCHES : (row + 1) * height // PATCHES, :][
-        :, column * width // PATCHES : (column + 1) * width // PATCHES
-    ]
-    patch[:] = patch.mean(axis=(0, 1))
+    out[rows, columns] = image[rows, columns].mean(axis=(0, 1))
     return out
 
 

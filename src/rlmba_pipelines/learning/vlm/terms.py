@@ -19,8 +19,6 @@ import numpy as np
 from rlmba_pipelines.learning.evidence import entropy, margin
 from rlmba_pipelines.learning.metrics.ranks import mean_ranks
 
-DOUBTS = ("visual", "language", "reasoning")
-
 
 def vote_entropy(p_NKC: np.ndarray) -> np.ndarray:
     """float64[N] in [0, 1], entropy of the K answers that the chains vote for, by ln K.
@@ -90,8 +88,9 @@ def information_value(columns: Sequence[np.ndarray], weights: Sequence[float | n
 def outliers(alone_N: np.ndarray, share: float) -> np.ndarray:
     """bool[N], the ``share`` of samples that is doubtful in every way at once.
 
-    Where image, question and reasoning are all in doubt, a label seldom helps: such questions are mostly those that
-    nobody can answer. ``alone_N`` says how doubtful a sample is in its surest way.
+    The idea is that a label seldom helps where image, question and reasoning are all in doubt (2107.02331); of the
+    generated questions no doubt tells which cannot be learned (docs/vqa.md). ``alone_N`` says how doubtful a sample is
+    in its surest way.
 
     >>> outliers(np.array([0.1, 0.9, 0.2]), 0.4).tolist()
     [False, True, False]
