@@ -1,13 +1,18 @@
 """``make bench``: prepare the sets of conf/benchmark/protocol.yml that are on this machine, and compare strategies.
 
-Runs that are on file (data/08_reporting/benchmark/runs) are not run again, so a stopped benchmark goes on.
+Runs on file (data/08_reporting/benchmark/runs) are not run again, so a stopped benchmark goes on. Finished runs
+are also kept in docs/benchmarks_runs, so that it goes on from there on another machine; --again runs them anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
+import json
 import logging
 import os
+import shutil
+from collections import defaultdict
 from pathlib import Path
 
 from kedro.framework.startup import bootstrap_project
@@ -18,6 +23,31 @@ from rlmba_pipelines.rounds.driver import Request, Runner
 from rlmba_pipelines.rounds.replay import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "data" / "08_reporting" / "benchmark" / "runs"  # <set>/<condition>/<strategy>/<seed>.json
+PACKED = ROOT / "docs" / "benchmarks_runs"  # <set>.<condition>.jsonl.gz
+
+
+def unpack() -> None:
+    """Runs of other machines onto this one; what is there already stays."""
+    for archive in sorted(PACKED.glob("*.jsonl.gz")):
+        for line in gzip.decompress(archive.read_bytes()).decode().splitlines():
+            record = json.loads(line)
+            place = RUNS / record.pop("place")
+            if not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_text(json.dumps(record))
+
+
+def pack() -> None:
+    """Every run on file, a line each; the same runs are the same bytes."""
+    lines = defaultdict(list)
+    for path in sorted(RUNS.rglob("*.json")):
+        place = path.relative_to(RUNS)
+        record = {"place": place.as_posix(), **json.loads(path.read_text())}
+        lines[".".join(place.parts[:2])].append(json.dumps(record) + "\n")
+    PACKED.mkdir(exist_ok=True)
+    for name, runs in lines.items():
+        (PACKED / f"{name}.jsonl.gz").write_bytes(gzip.compress("".join(runs).encode(), mtime=0))
 
 
 def prepared_sets(protocol: Protocol) -> list[str]:
@@ -38,6 +68,7 @@ def main() -> None:
     parser.add_argument("--plan", choices=["smoke", "standard", "full"], default="standard")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--sets", nargs="*", default=[], help="names in the protocol; default: all of the plan")
+    parser.add_argument("--again", action="store_true", help="also the runs of these sets that are on file")
     options = parser.parse_args()
     logging.getLogger("kedro").setLevel(logging.WARNING)
     bootstrap_project(ROOT)
@@ -48,7 +79,16 @@ def main() -> None:
     if not sets:
         raise SystemExit("None of the sets of this plan is on this machine; build one with 'make data-…'.")
     asked = {"experiment": "benchmark", "benchmark": {"plan": options.plan, "workers": options.workers, "sets": sets}}
-    Runner(Request(ROOT, None, asked))("benchmark", rounds=1)
+    if options.again:
+        for name in sets:
+            shutil.rmtree(RUNS / name, ignore_errors=True)
+            for archive in PACKED.glob(f"{name}.*"):
+                archive.unlink()
+    unpack()
+    try:
+        Runner(Request(ROOT, None, asked))("benchmark", rounds=1)
+    finally:
+        pack()
     print(f"report   {ROOT.name}/docs/benchmarks.md")
 
 

@@ -1,11 +1,13 @@
 """``make bench-vqa``: Active-VLM against random and without its parts; docs/benchmarks_vqa.md (hours, resumes).
 
-Every run draws pool and test sets of its own from its seed; arms of one seed share them and the start batch.
+Every run draws pool and test sets of its own from its seed; arms of one seed share them and the start batch. Runs that
+docs/benchmarks_vqa.json holds, whichever machine they ran on, are not done again; --again does.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -51,12 +53,10 @@ def parameters_of(arm: dict[str, Any], common: dict[str, Any], seed: int) -> Par
 
 
 def run(name: str, arm: dict[str, Any], protocol: dict[str, Any], seed: int) -> Path:
-    """One run, into a file of its own; a run that is on file is not done again."""
+    """One run, into a file of its own."""
     p = parameters_of(arm, protocol["common"], seed)
     path = RUNS / f"{name}_{seed}.json"
     asked = asked_of(p, protocol)
-    if path.exists() and json.loads(path.read_text())["asked"] == asked:
-        return path
     folder = scenes_of(protocol, seed)
     found = read(folder / "questions.jsonl")
     rows = ((i, row) for i, row in enumerate(found.to_dict("records"), start=1))
@@ -90,9 +90,10 @@ def run(name: str, arm: dict[str, Any], protocol: dict[str, Any], seed: int) -> 
     return path
 
 
-def asked_of(p: Parameters, protocol: dict[str, Any]) -> dict[str, Any]:
-    """All that a run's figures hang on."""
-    return {"data": protocol["data"], "parameters": p.model_dump(mode="json")}
+def asked_of(p: Parameters, protocol: dict[str, Any]) -> str:
+    """Digest of all settings that a run's figures hang on."""
+    settings = {"data": protocol["data"], "parameters": p.model_dump(mode="json")}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def scenes_of(protocol: dict[str, Any], seed: int) -> Path:
@@ -128,17 +129,16 @@ def localisation(terms: pd.DataFrame, samples: pd.DataFrame) -> dict[str, dict[s
     }
 
 
-def results(protocol: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs on file that the protocol asks for, as it is now."""
-    arms, seeds = {**protocol["arms"], **protocol["ablations"]}, {*protocol["seeds"], *protocol["ablation_seeds"]}
-    runs = [json.loads(path.read_text()) for path in sorted(RUNS.glob("*.json"))]
-    return [
-        one
+def results(protocol: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
+    """The runs that are there and that the protocol asks for as it is now, by arm and seed."""
+    arms = {**protocol["arms"], **protocol["ablations"]}
+    runs = [*bench_vqa_page.written(), *(json.loads(path.read_text()) for path in sorted(RUNS.glob("*.json")))]
+    return {
+        (one["arm"], one["seed"]): one
         for one in runs
-        if one["seed"] in seeds
-        and one["arm"] in arms
+        if one["arm"] in arms
         and one["asked"] == asked_of(parameters_of(arms[one["arm"]], protocol["common"], one["seed"]), protocol)
-    ]
+    }
 
 
 def main() -> None:
@@ -146,6 +146,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--arms", nargs="*", help="only these")
     parser.add_argument("--seeds", nargs="*", type=int, help="these in place of the protocol's: for trying things")
+    parser.add_argument("--again", action="store_true", help="also the runs that are there")
     parser.add_argument("--page-only", action="store_true")
     options = parser.parse_args()
     protocol = yaml.safe_load(PROTOCOL.read_text())
@@ -153,6 +154,8 @@ def main() -> None:
     jobs = [(name, arm, seed) for seed in seeds for name, arm in protocol["arms"].items()]
     jobs += [(name, arm, seed) for name, arm in protocol["ablations"].items() for seed in fewer]
     jobs = [job for job in jobs if not options.arms or job[0] in options.arms]
+    known = results(protocol)
+    jobs = [job for job in jobs if options.again or (job[0], job[2]) not in known]
     if not options.page_only:
         p = parameters_of({}, protocol["common"], 0)
         base_folder(p.vlm, ROOT / "data" / "06_models" / "vlm_base")
@@ -162,7 +165,9 @@ def main() -> None:
             waiting = [workers.submit(run, name, arm, protocol, seed) for name, arm, seed in jobs]
             for done, future in enumerate(as_completed(waiting), start=1):
                 sys.stderr.write(f"{done} of {len(waiting)}: {future.result().name}\n")
-    bench_vqa_page.write(results(protocol), protocol)
+    reported = {*protocol["seeds"], *protocol["ablation_seeds"]}
+    runs = [one for (_, seed), one in sorted(results(protocol).items()) if seed in reported]
+    bench_vqa_page.write(runs, protocol)
 
 
 if __name__ == "__main__":

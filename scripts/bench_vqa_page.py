@@ -27,8 +27,13 @@ def write(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> None:
     PAGE.write_text(page(runs, protocol))
     if runs:
         picture(runs, PAGE.with_suffix(".svg"))
-        told = [{k: v for k, v in one.items() if k != "asked"} for one in runs]
-        PAGE.with_suffix(".json").write_text(json.dumps(told, default=float) + "\n")
+        PAGE.with_suffix(".json").write_text(json.dumps(runs, default=float) + "\n")
+
+
+def written() -> list[dict[str, Any]]:
+    """The runs that were written before."""
+    path = PAGE.with_suffix(".json")
+    return json.loads(path.read_text()) if path.exists() else []
 
 
 def frame_of(runs: list[dict[str, Any]]) -> pd.DataFrame:

@@ -32,6 +32,7 @@ from rlmba_pipelines.simulation.round import RoundResult, Task
 from rlmba_pipelines.simulation.tables import TRAINING, Answer
 
 UNDER_USE = "under_use"  # measured on validation, where every modality is fitted alone too
+DIGITS = 6
 METRICS = ("accuracy", "macro_accuracy", "macro_f1", "nll", "ece", "worst_decile", "worst_modality", "imbalance")
 
 
@@ -89,14 +90,19 @@ def run_cell(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
         {
             "round": k,
             "labels": int((result.labels["purpose"] == TRAINING).sum()),
-            **{name: float(result.test[name]) for name in METRICS},
-            **{name: value for name, value in result.test.items() if name.startswith(("accuracy_", "shapley_"))},
-            **{name: value for name, value in result.validation.items() if name.startswith(UNDER_USE)},
+            **{name: round(value, DIGITS) for name, value in _told(result).items()},
         }
         for k, result in enumerate(results)
         if result.test
     ]
     return {"parameters": _digest(asked), "curve": curve, "seconds": time.perf_counter() - started}
+
+
+def _told(result: RoundResult) -> dict[str, float]:
+    """What a curve keeps of a round."""
+    by_modality = {name: v for name, v in result.test.items() if name.startswith(("accuracy_", "shapley_"))}
+    under_use = {name: v for name, v in result.validation.items() if name.startswith(UNDER_USE)}
+    return {**{name: float(result.test[name]) for name in METRICS}, **by_modality, **under_use}
 
 
 def in_memory(task: Task, answer: Answer, asked: Mapping[str, Any]) -> list[RoundResult]:
