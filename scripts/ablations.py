@@ -148,6 +148,7 @@ def arms() -> dict[str, list[Arm]]:
         ],
         "Utility": [
             Arm("coverage alone", {"policy": {"exponent": 0.0}}),
+            Arm("doubt as it is", {"policy": {"exponent": 1.0}}),
             Arm("doubt squared", {"policy": {"exponent": 2.0}}),
             Arm("fused margin only", {"policy": {"fused_uncertainty": 1.0}}),
             Arm("margins of the modalities only", {"policy": {"fused_uncertainty": 0.0}}),
@@ -158,6 +159,7 @@ def arms() -> dict[str, list[Arm]]:
             Arm("fused kernel only", kernel("fused_kernel")),
             Arm("balanced kernel only", kernel("balanced_kernel")),
             Arm("raw kernel only", kernel("raw_kernel")),
+            Arm("narrower kernels", {"policy": {"bandwidth_quantile": 0.1}}),
         ],
         "Policy": [
             Arm("stages", {"policy": {"name": "stage_adaptive"}}),
