@@ -20,6 +20,7 @@ from typing import Any
 
 from bench_cell import MEMORY_GIB, Cell, run_cell
 from bench_peers import PEERS, contestants
+from bench_selection_bars import Checks, bars, check, key_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SIZES, QUERIES = (5_000, 20_000, 50_000, 200_000), (100, 500)
@@ -30,10 +31,6 @@ SHARED_POOL = {"width": 512, "n_classes": 101}
 SMOKE_POOL = {"width": 16, "n_classes": 5}
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito: told apart by color-blind
 MARKERS = "os^Dv*"
-
-
-def key_of(name: str, n: int, q: int) -> str:
-    return f"{name} | N={n} | Q={q}"
 
 
 # --- all cells --------------------------------------------------------------------------------------------------------
@@ -100,7 +97,7 @@ def _cpuinfo() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def table(facts: dict[str, Any], cells: dict[str, Cell]) -> str:
+def table(facts: dict[str, Any], cells: dict[str, Cell], checks: Checks) -> str:
     """docs/benchmarks_selection.md."""
     sizes, queries = axes_of(cells)
     known = {key.split(" | ")[0] for key in cells}
@@ -121,6 +118,8 @@ def table(facts: dict[str, Any], cells: dict[str, Cell]) -> str:
         "empty: not run yet. A strategy of this project is in bold, what it is compared with under it.",
         "",
         "![Seconds against the size of the pool](benchmarks_selection.svg)",
+        "",
+        *bars(cells, checks, SHARED_POOL["width"]),
     ]
     for q in queries:
         lines += ["", f"## Q = {q}", "", "| | " + " | ".join(f"N = {n:,}" for n in sizes) + " |"]
@@ -198,16 +197,22 @@ def main(given: list[str] | None = None) -> None:
     if arguments.smoke and arguments.out == DOCS:
         raise SystemExit("--smoke writes no figures of the docs: name another folder with --out")
     files = {kind: arguments.out / f"benchmarks_selection.{kind}" for kind in ("json", "md", "svg")}
-    cells: dict[str, Cell] = json.loads(files["json"].read_text())["cells"] if files["json"].exists() else {}
+    before = json.loads(files["json"].read_text()) if files["json"].exists() else {}
+    cells: dict[str, Cell] = before.get("cells", {})
+    checks: Checks = before.get("checks", {})
     facts = about(arguments)
 
     def save() -> None:
         part = files["json"].with_suffix(".json.part")
-        part.write_text(json.dumps({"about": facts, "cells": cells}, indent=1, sort_keys=True) + "\n")
+        found = {"about": facts, "cells": cells, "checks": checks}
+        part.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
         part.replace(files["json"])
 
     run_all(arguments, cells, save)
-    files["md"].write_text(table(facts, cells), encoding="utf-8")
+    if not arguments.smoke and (arguments.again or not checks):
+        checks = check(SHARED_POOL)
+        save()
+    files["md"].write_text(table(facts, cells, checks), encoding="utf-8")
     figure(facts, cells, files["svg"])
 
 

@@ -73,6 +73,41 @@ def test_a_cell_that_takes_too_long_is_stopped_and_one_that_fails_says_why(bench
     assert sent == [{"status": "failed", "why": "ZeroDivisionError: division by zero"}]
 
 
+def test_the_page_says_which_bars_the_cells_reach(bench):
+    def ok(seconds, extra_mb):
+        return {"status": "ok", "seconds": seconds, "extra_mb": extra_mb}
+
+    cells = {
+        bench.key_of("core_set", 50_000, 500): ok(0.5, 3),
+        bench.key_of("core_set", 200_000, 500): ok(2.75, 300),  # 5.5 times; more than half of 410 MB
+        bench.key_of("scikit-activeml CoreSet", 50_000, 500): ok(10, 300),
+        bench.key_of("lightly-mundig diversifying", 50_000, 500): {"status": "over"},
+        bench.key_of("herding", 50_000, 500): ok(6, 900),  # its half of a kernel does not count
+        bench.key_of("herding", 200_000, 500): ok(7.25, 950),
+    }
+    assert bench.bars(cells, {"times_partition": {"margin": 0.5}, "share_of_exact": {"herding": 0.9999}}, 512) == [
+        "- `core_set`, N = 50,000, Q = 500: 0.50 s, 20 times as fast as scikit-activeml CoreSet.",
+        "- `herding`, N = 200,000, Q = 500: 7.2 s, 950 MB.",
+        "- From N = 50,000 to 200,000, Q = 500, at most 5.5 times the seconds (`core_set`); over 5 times: `core_set`.",
+        "- Extra memory from N = 50,000 on, but for those that keep half a kernel (`active_vlm`, `coverage`, "
+        "`herding`, `max_herding`, `uncertainty_herding`): at most 0.73 of the features (`core_set`); over one half: "
+        "`core_set at 200,000`.",
+        "- Scoring [20,000, 101] in terms of a row-wise `np.partition` of the same array: margin 0.5.",
+        "- Coverage F of a batch of 500 from 14,000 drawn candidates, as in larger pools, over that of the exact "
+        "greedy, N = 20,000: `herding` 0.9999.",
+    ]
+    assert bench.bars({}, {}, 512) == []
+
+
+def test_a_drawn_sample_is_held_against_the_exact_greedy(bench, monkeypatch):
+    bars, peers = importlib.import_module("bench_selection_bars"), importlib.import_module("bench_peers")
+    monkeypatch.setattr(bars, "BATCH", 20)
+    monkeypatch.setattr(bars, "DRAWN_ROWS", 150)
+    shares = bars.share_of_exact(peers.Pool(400, width=16, n_classes=5))
+    assert set(shares) == {"herding", "max_herding"}
+    assert all(0.9 < share < 1 for share in shares.values())
+
+
 def test_memory_is_the_peak_during_the_call_and_not_what_was_there_before(bench):
     code = (
         "import numpy as np, bench_cell; before = np.ones(4_000_000); "
