@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlmba_pipelines.learning.acquisition import get_strategy, register, registry, select_batch, strategy_names
 from rlmba_pipelines.learning.selection.top_k import top_k
 from rlmba_pipelines.learning.testing import make_view
-from rlmba_pipelines.learning.types import Selection, UserError
+from rlmba_pipelines.learning.types import PoolView, Selection, UserError
 
 
 @pytest.fixture
@@ -66,6 +68,23 @@ def test_a_strategy_that_breaks_its_contract_is_stopped_by_name(strategies, rows
     view = replace(make_view(6, 0), labeled_N=np.arange(6) < 2, y=None)
     with pytest.raises(ValueError, match="'careless' broke its contract"):
         select_batch("careless", view, 2, np.random.default_rng(0))
+
+
+@given(st.data())
+def test_candidates_are_told_from_labeled_samples_and_strangers(data):
+    ids = np.array(sorted(data.draw(st.sets(st.text("ab0", max_size=4)))), dtype=str)
+    labeled_N = np.array(data.draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids))), dtype=bool)
+    asked = np.array(data.draw(st.lists(st.text("abc0", max_size=5))), dtype=str)
+    found = PoolView(ids, labeled_N).are_candidates(asked)
+    assert found.tolist() == [one in set(ids[~labeled_N].tolist()) for one in asked.tolist()]
+
+
+@pytest.mark.parametrize(("ids", "told"), [("aab", "must be unique"), ("aba", "must be unique"), ("acb", "sorted by")])
+def test_a_view_has_every_sample_once_and_sorted(ids, told):
+    with pytest.raises(ValueError, match=told):
+        PoolView(np.array(list(ids)), np.zeros(3, dtype=bool))
+    with pytest.raises(ValueError, match="one-dimensional"):
+        PoolView(np.array([list(ids)]), np.zeros((1, 3), dtype=bool))
 
 
 def test_a_name_is_registered_once_and_requirements_are_known_ones():

@@ -273,9 +273,9 @@ def _only_required(strategy: Strategy, view: PoolView) -> PoolView:
 
 
 def _check_selection(strategy: Strategy, view: PoolView, selection: Selection, q: int) -> None:
-    candidate_ids = view.sample_ids[view.candidate_rows]
-    if len(selection) != q or not np.isin(selection.sample_ids, candidate_ids).all():
+    strangers_Q = ~view.are_candidates(selection.sample_ids)
+    if len(selection) != q or strangers_Q.any():
         raise ValueError(
             f"strategy {strategy.name!r} broke its contract: it returned {len(selection)} samples "
-            f"({int((~np.isin(selection.sample_ids, candidate_ids)).sum())} of them no candidates) where {q} were asked"
+            f"({int(strangers_Q.sum())} of them no candidates) where {q} were asked"
         )

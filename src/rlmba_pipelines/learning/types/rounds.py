@@ -99,10 +99,12 @@ class PoolView:
     price_N: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        check_ids(self.sample_ids, "PoolView")
+        ascending = self.sample_ids.ndim == 1 and (self.sample_ids[:-1] < self.sample_ids[1:]).all()
+        if not ascending:  # else no id is there twice
+            check_ids(self.sample_ids, "PoolView")
         if self.price_N is not None and not (np.isfinite(self.price_N) & (self.price_N > 0)).all():
             raise ValueError("PoolView: a price is not above 0")
-        if len(self.sample_ids) > 1 and not (self.sample_ids[:-1] < self.sample_ids[1:]).all():
+        if not ascending:
             raise ValueError("PoolView: rows must be sorted by sample id, so that input order cannot matter")
         if self.labeled_N.shape != self.sample_ids.shape:
             raise ValueError("PoolView: labeled_N does not follow sample_ids")
@@ -110,6 +112,14 @@ class PoolView:
             raise ValueError("PoolView: an unlabeled sample was bought by nobody, yet the view names its arm")
         if self.y is not None and (self.y[~self.labeled_N] != UNLABELED).any():
             raise ValueError("PoolView: a label of an unlabeled sample is in the view")
+
+    def are_candidates(self, sample_ids: np.ndarray) -> np.ndarray:
+        """bool[len]: which of these ids are unlabeled samples of the pool."""
+        if not len(self.sample_ids):
+            return np.zeros(len(sample_ids), dtype=bool)
+        rows = np.minimum(np.searchsorted(self.sample_ids, sample_ids), len(self.sample_ids) - 1)
+        found: np.ndarray = (self.sample_ids[rows] == sample_ids) & ~self.labeled_N[rows]
+        return found
 
     def without(self, sample_ids: np.ndarray) -> PoolView:
         """The same pool without some of its samples."""
