@@ -1,7 +1,8 @@
 """``make bench-vqa``: Active-VLM against random and without its parts; docs/benchmarks_vqa.md (hours, resumes).
 
 Every run draws pool and test sets of its own from its seed; arms of one seed share them and the start batch. Runs that
-docs/benchmarks_vqa.json holds, whichever machine they ran on, are not done again; --again does.
+docs/benchmarks_vqa.json holds are not done again; where another kind of machine ran those of the whole system, it runs
+here too, so that arms are compared with it on one kind of machine.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 import bench_vqa_page
-from bench_vqa_page import CAUSES
+from bench_vqa_page import CAUSES, WHOLE, machine_of
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.labeling import SimulatedOracle
 from rlmba_pipelines.learning.vlm.scenes import Knobs
@@ -55,7 +56,7 @@ def parameters_of(arm: dict[str, Any], common: dict[str, Any], seed: int) -> Par
 def run(name: str, arm: dict[str, Any], protocol: dict[str, Any], seed: int) -> Path:
     """One run, into a file of its own."""
     p = parameters_of(arm, protocol["common"], seed)
-    path = RUNS / f"{name}_{seed}.json"
+    path = RUNS / f"{name}_{seed}_{machine()}.json"
     asked = asked_of(p, protocol)
     folder = scenes_of(protocol, seed)
     found = read(folder / "questions.jsonl")
@@ -129,12 +130,24 @@ def localisation(terms: pd.DataFrame, samples: pd.DataFrame) -> dict[str, dict[s
     }
 
 
-def results(protocol: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
-    """The runs that are there and that the protocol asks for as it is now, by arm and seed."""
+def machine() -> str:
+    return "CUDA" if torch.cuda.is_available() else "CPU"
+
+
+def open_jobs(asked: list[tuple[str, int]], known: set[tuple[str, int, str]]) -> list[tuple[str, int]]:
+    """Arms and seeds that nobody has run, and the whole system on these seeds, where this kind of machine did not."""
+    missing = [job for job in asked if not known & {(*job, kind) for kind in ("CPU", "CUDA")}]
+    whole = dict.fromkeys((WHOLE, seed) for arm, seed in missing if arm != WHOLE)
+    beside = [job for job in whole if (*job, machine()) not in known and job not in missing]
+    return [*beside, *missing]
+
+
+def results(protocol: dict[str, Any]) -> dict[tuple[str, int, str], dict[str, Any]]:
+    """The runs that are there and that the protocol asks for as it is now, by arm, seed and kind of machine."""
     arms = {**protocol["arms"], **protocol["ablations"]}
     runs = [*bench_vqa_page.written(), *(json.loads(path.read_text()) for path in sorted(RUNS.glob("*.json")))]
     return {
-        (one["arm"], one["seed"]): one
+        (one["arm"], one["seed"], machine_of(one)): one
         for one in runs
         if one["arm"] in arms
         and one["asked"] == asked_of(parameters_of(arms[one["arm"]], protocol["common"], one["seed"]), protocol)
@@ -151,22 +164,22 @@ def main() -> None:
     options = parser.parse_args()
     protocol = yaml.safe_load(PROTOCOL.read_text())
     seeds, fewer = (options.seeds or protocol[name] for name in ("seeds", "ablation_seeds"))
-    jobs = [(name, arm, seed) for seed in seeds for name, arm in protocol["arms"].items()]
-    jobs += [(name, arm, seed) for name, arm in protocol["ablations"].items() for seed in fewer]
-    jobs = [job for job in jobs if not options.arms or job[0] in options.arms]
-    known = results(protocol)
-    jobs = [job for job in jobs if options.again or (job[0], job[2]) not in known]
-    if not options.page_only:
+    arms = {**protocol["arms"], **protocol["ablations"]}
+    asked = [(name, seed) for seed in seeds for name in protocol["arms"]]
+    asked += [(name, seed) for name in protocol["ablations"] for seed in fewer]
+    asked = [job for job in asked if not options.arms or job[0] in options.arms]
+    jobs = asked if options.again else open_jobs(asked, set(results(protocol)))
+    if jobs and not options.page_only:
         p = parameters_of({}, protocol["common"], 0)
         base_folder(p.vlm, ROOT / "data" / "06_models" / "vlm_base")
         with ProcessPoolExecutor(options.workers) as workers:
-            drawn = sorted({seed for _, _, seed in jobs})
+            drawn = sorted({seed for _, seed in jobs})
             list(workers.map(scenes_of, [protocol] * len(drawn), drawn))  # before arms of one seed share them
-            waiting = [workers.submit(run, name, arm, protocol, seed) for name, arm, seed in jobs]
+            waiting = [workers.submit(run, name, arms[name], protocol, seed) for name, seed in jobs]
             for done, future in enumerate(as_completed(waiting), start=1):
                 sys.stderr.write(f"{done} of {len(waiting)}: {future.result().name}\n")
     reported = {*protocol["seeds"], *protocol["ablation_seeds"]}
-    runs = [one for (_, seed), one in sorted(results(protocol).items()) if seed in reported]
+    runs = [one for (_, seed, _), one in sorted(results(protocol).items()) if seed in reported]
     bench_vqa_page.write(runs, protocol)
 
 

@@ -19,6 +19,9 @@ SHOWN = {
     "relational_constant": "relational, constant", "chain_valid": "chains valid", "set_unseen": "unseen pairs",
     "set_noise": "noise", "set_shortcut": "shortcut broken", "hallucination": "speaks of absent things",
 }
+PARTS = {"accuracy": "overall", "relational": "relational"}
+PAIRED = ["seed", "machine"]
+WHOLE = "active_vlm"
 CONSTANT_OF = {"accuracy": "constant", "relational": "relational_constant"}
 
 
@@ -36,11 +39,22 @@ def written() -> list[dict[str, Any]]:
     return json.loads(path.read_text()) if path.exists() else []
 
 
+def machine_of(one: dict[str, Any]) -> str:
+    """CPU or CUDA: runs of one kind of machine are paired with each other only."""
+    return "CPU" if one["device"].startswith("CPU") else "CUDA"
+
+
 def frame_of(runs: list[dict[str, Any]]) -> pd.DataFrame:
-    """A row for each arm, seed and number of labels."""
+    """A row for each arm, seed, kind of machine and number of labels."""
     return pd.DataFrame(
         [
-            {"arm": one["arm"], "seed": one["seed"], "labels": r["labels"], **{k: r["test"].get(k) for k in SHOWN}}
+            {
+                "arm": one["arm"],
+                "seed": one["seed"],
+                "machine": machine_of(one),
+                "labels": r["labels"],
+                **{k: r["test"].get(k) for k in SHOWN},
+            }
             for one in runs
             for r in one["rounds"]
         ]
@@ -65,18 +79,26 @@ def page(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> str:
     lines += ["Computed on " + "; ".join(sorted({one["device"] for one in runs})) + ".", ""]
     lines += [f"Not run yet: {', '.join(f'`{arm}`' for arm in missing)}.", ""] if missing else []
     final = frame["labels"].max()
-    shared = set.intersection(*(set(one) for _, one in frame[frame["labels"] == final].groupby("arm")["seed"]))
+    last = frame[frame["labels"] == final]
     lines += ["![Accuracy over labels](benchmarks_vqa.svg)", "", "## After the last purchase", ""]
-    lines += [f"{int(final):,} labels; percent; mean over the {len(shared)} seeds that every arm has.", ""]
-    head = ["arm", *SHOWN.values()]
+    lines += [f"{int(final):,} labels; percent; mean over the seeds that every arm of a kind of machine has.", ""]
+    head = ["arm", "machine", "seeds", *SHOWN.values()]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for arm, of_arm in frame[(frame["labels"] == final) & frame["seed"].isin(shared)].groupby("arm"):
-        cells = [f"{100 * of_arm[k].mean():.1f}" if of_arm[k].notna().any() else "–" for k in SHOWN]
-        lines.append("| " + " | ".join([f"`{arm}`", *cells]) + " |")
+    for machine, of_machine in last.groupby("machine"):
+        shared = set.intersection(*(set(one) for _, one in of_machine.groupby("arm")["seed"]))
+        for arm, of_arm in of_machine[of_machine["seed"].isin(shared)].groupby("arm"):
+            cells = [f"{100 * of_arm[k].mean():.1f}" if of_arm[k].notna().any() else "–" for k in SHOWN]
+            lines.append("| " + " | ".join([f"`{arm}`", str(machine), str(len(shared)), *cells]) + " |")
     lines += ["", "## Against random, and against margin", ""]
     lines += ["Points over the other arm with the same seed; mean and 95 % interval, none corrected for their number."]
     lines += ["The one fixed beforehand: `active_vlm` against random after the last purchase."]
     lines += [*_against(frame, "random"), *_against(frame, "margin")]
+    lines += ["", "## What each part is worth", ""]
+    lines += ["Points of an arm over `active_vlm` with the same seed on the same kind of machine, after the last"]
+    lines += ["purchase, and (all rounds) in the mean over all purchases."]
+    lines += _without_parts(frame)
+    machine = frame.loc[frame["arm"] == "random", "machine"].mode()
+    frame = frame[frame["machine"].isin(machine)]
     random = frame[frame["arm"] == "random"]
     lines += ["", "## Labels to random's last accuracy", ""]
     lines += [f"Where an arm's mean curve, straight between rounds, reaches random's with {int(final):,} labels.", ""]
@@ -110,15 +132,38 @@ def _against(frame: pd.DataFrame, other: str) -> list[str]:
     lines.append("|---|---|---|---|---|---|---|")
     bought = frame[(frame["arm"] != other) & (frame["labels"] > frame["labels"].min())]
     for (arm, labels), of_arm in bought.groupby(["arm", "labels"]):
-        both = of_arm.merge(reference[reference["labels"] == labels], on="seed", suffixes=("", "_other"))
+        both = of_arm.merge(reference[reference["labels"] == labels], on=PAIRED, suffixes=("", "_other"))
         if len(both) < 2 or (arm == "random"):
             continue
-        cells = []
-        for k in ("accuracy", "one_step", "relational", "set_unseen"):
-            mean, low, high, _ = paired_difference(*(100 * both[c].to_numpy(dtype=float) for c in (k, f"{k}_other")))
-            cells.append(f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]")
+        cells = [_difference(both, k) for k in ("accuracy", "one_step", "relational", "set_unseen")]
         lines.append("| " + " | ".join([f"`{arm}`", f"{labels:,}", str(len(both)), *cells]) + " |")
     return ["", *lines] if len(lines) > 2 else []
+
+
+def _without_parts(frame: pd.DataFrame) -> list[str]:
+    """Lines of the table of ablations: every arm minus the whole."""
+    bought = frame[frame["labels"] > frame["labels"].min()]
+    mean = bought.groupby(["arm", *PAIRED])[["accuracy", "relational"]].mean().reset_index()
+    tables = {"": bought[bought["labels"] == bought["labels"].max()], " (all rounds)": mean}
+    columns = {f"{title}{when}": (table, k) for when, table in tables.items() for k, title in PARTS.items()}
+    lines = ["", f"| arm − `{WHOLE}` | machine | seeds | " + " | ".join(columns) + " |"]
+    lines.append("|" + "---|" * (3 + len(columns)))
+    for arm in sorted(set(frame["arm"]) - {WHOLE, "random"}):
+        cells, about = [], ("", 0)
+        for table, k in columns.values():
+            whole = table[table["arm"] == WHOLE]
+            both = table[table["arm"] == arm].merge(whole, on=PAIRED, suffixes=("", "_other"))
+            about = ", ".join(sorted(set(both["machine"]))), len(both)
+            cells.append(_difference(both, k) if len(both) > 1 else "–")
+        if about[1] > 1:
+            lines.append("| " + " | ".join([f"`{arm}`", about[0], str(about[1]), *cells]) + " |")
+    return lines
+
+
+def _difference(both: pd.DataFrame, measure: str) -> str:
+    pair = (100 * both[column].to_numpy(dtype=float) for column in (measure, f"{measure}_other"))
+    mean, low, high, _ = paired_difference(*pair)
+    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _needed(of_arm: pd.DataFrame, random: pd.DataFrame, seeds: set[int], measure: str, final: int) -> str:
@@ -136,6 +181,7 @@ def picture(runs: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     frame = frame_of(runs)
+    frame = frame[frame["machine"].isin(frame.loc[frame["arm"] == "random", "machine"].mode())]
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharex=True)
     for axis, (measure, title) in zip(axes, (("accuracy", "all questions"), ("relational", "relational")), strict=True):
         for arm, color in (("random", "#767676"), ("active_vlm", "#0b6bcb")):
