@@ -1,0 +1,55 @@
+"""The benchmark of visual questions: what is still to be run, and who is compared with whom."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    module = importlib.import_module("bench_vqa")
+    monkeypatch.setattr(module, "machine", lambda: "CPU")
+    return module
+
+
+def test_what_another_machine_ran_is_not_run_again_but_for_the_whole_system_beside_new_arms(bench) -> None:
+    known = {("random", 1, "CUDA"), ("active_vlm", 1, "CUDA"), ("active_vlm", 2, "CPU"), ("margin", 1, "CUDA")}
+    arms = ("random", "active_vlm", "margin")
+    assert bench.open_jobs([(arm, 1) for arm in arms], known) == []
+    asked = [("margin", 1), ("core_set", 1), ("core_set", 2), ("core_set", 3)]
+    assert bench.open_jobs(asked, known) == [
+        ("active_vlm", 1),  # on this kind of machine
+        ("active_vlm", 3),
+        ("core_set", 1),
+        ("core_set", 2),
+        ("core_set", 3),
+    ]
+    assert bench.open_jobs([("active_vlm", 9), ("core_set", 9)], set()) == [("active_vlm", 9), ("core_set", 9)]
+
+
+def test_an_arm_is_held_against_the_whole_system_on_its_own_kind_of_machine(bench) -> None:
+    def run(arm: str, seed: int, device: str, *accuracy: float) -> dict[str, Any]:
+        rounds = [{"labels": 100 * k, "test": {"accuracy": a, "relational": a / 2}} for k, a in enumerate(accuracy, 1)]
+        return {"arm": arm, "seed": seed, "device": device, "rounds": rounds}
+
+    page = importlib.import_module("bench_vqa_page")
+    runs = [
+        *(run("active_vlm", seed, "CPU, torch 2", 0.1, 0.5, 0.6 + seed / 100) for seed in (1, 2)),
+        *(run("active_vlm", seed, "NVIDIA H100", 0.1, 0.9, 0.9) for seed in (1, 2)),
+        *(run("core_set", seed, "CPU, torch 2", 0.1, 0.5, 0.5 + seed / 100) for seed in (1, 2)),
+        *(run("random", seed, "NVIDIA H100", 0.1, 0.2, 0.3) for seed in (1, 2)),
+    ]
+    lines = page._without_parts(page.frame_of(runs))
+    assert len(lines) == 4  # an empty line, two of the head, one arm
+    cells = [cell.strip() for cell in lines[3].strip("|").split("|")]
+    assert cells[:3] == ["`core_set`", "CPU", "2"]
+    assert [cell.split(" ")[0] for cell in cells[3:]] == ["-10.0", "-5.0", "-5.0", "-2.5"]
+    against = page._against(page.frame_of(runs), "random")
+    assert [line.split(" | ")[0] for line in against[3:]] == ["| `active_vlm`"] * 2  # no core_set: another machine
