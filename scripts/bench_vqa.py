@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -36,7 +37,7 @@ from rlmba_pipelines.simulation import questions
 from rlmba_pipelines.simulation.question_rounds import QuestionTask, simulate_questions
 from rlmba_pipelines.sources.manifest import checked_manifest
 from rlmba_pipelines.sources.questions import read
-from rlmba_pipelines.sources.roster import divide
+from rlmba_pipelines.sources.roster import Roster, divide
 from rlmba_pipelines.sources.scenes import write_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,18 +59,7 @@ def run(name: str, arm: dict[str, Any], protocol: dict[str, Any], seed: int) -> 
     p = parameters_of(arm, protocol["common"], seed)
     path = RUNS / f"{name}_{seed}_{machine()}.json"
     asked = asked_of(p, protocol)
-    folder = scenes_of(protocol, seed)
-    found = read(folder / "questions.jsonl")
-    rows = ((i, row) for i, row in enumerate(found.to_dict("records"), start=1))
-    roster = divide(checked_manifest(list(found), rows, "questions.jsonl"), p.rounds)  # type: ignore[arg-type]
-    base = load_base(base_folder(p.vlm, ROOT / "data" / "06_models" / "vlm_base"), p.vlm)
-    reader = {r: (folder / r).read_bytes() for r in set(roster.samples["image"])}.__getitem__
-    ids = np.sort(roster.samples["sample_id"].to_numpy(dtype=str))
-    features = questions.encode_questions(base, questions.questions_of(roster.samples, ids, reader), p.vlm, "base")
-    task = QuestionTask(
-        base, features, roster.samples, roster.validation_labels, roster.test_labels, tuple(roster.setup["classes"]), p,
-        reader,
-    )
+    task, roster = task_of(p, protocol, seed)
     hidden = roster.hidden_labels
 
     def look_up(wanted: list[str]) -> pd.DataFrame:
@@ -84,11 +74,49 @@ def run(name: str, arm: dict[str, Any], protocol: dict[str, Any], seed: int) -> 
         rounds.append({**row, "seconds": time.process_time() - started})
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    place = f"{torch.cuda.get_device_name()}" if base.cuda_devices else "CPU"
+    place = f"{torch.cuda.get_device_name()}" if task.base.cuda_devices else "CPU"
     about = {"arm": name, "seed": seed, "device": f"{place}, torch {torch.__version__}"}
     part.write_text(json.dumps({"asked": asked, **about, "rounds": rounds}))
     part.rename(path)
     return path
+
+
+def task_of(p: Parameters, protocol: dict[str, Any], seed: int) -> tuple[QuestionTask, Roster]:
+    """The pool and the test sets of a seed, and the model that learns from them."""
+    folder = scenes_of(protocol, seed)
+    found = read(folder / "questions.jsonl")
+    rows = ((i, row) for i, row in enumerate(found.to_dict("records"), start=1))
+    roster = divide(checked_manifest(list(found), rows, "questions.jsonl"), p.rounds)  # type: ignore[arg-type]
+    base = load_base(base_folder(p.vlm, ROOT / "data" / "06_models" / "vlm_base"), p.vlm)
+    reader = {r: (folder / r).read_bytes() for r in set(roster.samples["image"])}.__getitem__
+    ids = np.sort(roster.samples["sample_id"].to_numpy(dtype=str))
+    features = questions.encode_questions(base, questions.questions_of(roster.samples, ids, reader), p.vlm, "base")
+    task = QuestionTask(
+        base, features, roster.samples, roster.validation_labels, roster.test_labels, tuple(roster.setup["classes"]), p,
+        reader,
+    )
+    return task, roster
+
+
+def cost_of_scoring(protocol: dict[str, Any]) -> str:
+    """CPU seconds of scoring, and its share of the first round of a run."""
+    seed = protocol["seeds"][0]
+    p = parameters_of({}, protocol["common"], seed)
+    task, roster = task_of(p, protocol, seed)
+    spent: list[float] = []
+
+    def timed(*given: Any) -> Any:
+        started = time.process_time()
+        scored = appraise(*given)
+        spent.append(time.process_time() - started)
+        return scored
+
+    appraise, started = questions.appraise_questions, time.process_time()
+    with mock.patch.object(questions, "appraise_questions", timed):
+        hidden = roster.hidden_labels
+        next(simulate_questions(task, SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(set(ids))]).label))
+    share, per_1000 = spent[0] / (time.process_time() - started), 1000 * spent[0] / p.rounds.candidates
+    return f"{per_1000:.1f} CPU seconds for 1,000 candidates, k = {p.vlm.chains}; {100 * share:.0f} % of a round"
 
 
 def asked_of(p: Parameters, protocol: dict[str, Any]) -> str:
@@ -161,8 +189,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, help="these in place of the protocol's: for trying things")
     parser.add_argument("--again", action="store_true", help="also the runs that are there")
     parser.add_argument("--page-only", action="store_true")
+    parser.add_argument("--cost", action="store_true", help="only measure what scoring costs")
     options = parser.parse_args()
     protocol = yaml.safe_load(PROTOCOL.read_text())
+    if options.cost:
+        print(cost_of_scoring(protocol))
+        return
     seeds, fewer = (options.seeds or protocol[name] for name in ("seeds", "ablation_seeds"))
     arms = {**protocol["arms"], **protocol["ablations"]}
     asked = [(name, seed) for seed in seeds for name in protocol["arms"]]
