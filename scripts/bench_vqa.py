@@ -103,20 +103,21 @@ def cost_of_scoring(protocol: dict[str, Any]) -> str:
     seed = protocol["seeds"][0]
     p = parameters_of({}, protocol["common"], seed)
     task, roster = task_of(p, protocol, seed)
-    spent: list[float] = []
+    cost: list[tuple[float, int]] = []
 
-    def timed(*given: Any) -> Any:
+    def timed(model: Any, asked: Any, *given: Any) -> Any:
         started = time.process_time()
-        scored = appraise(*given)
-        spent.append(time.process_time() - started)
+        scored = appraise(model, asked, *given)
+        cost.append((time.process_time() - started, len(asked)))
         return scored
 
     appraise, started = questions.appraise_questions, time.process_time()
     with mock.patch.object(questions, "appraise_questions", timed):
         hidden = roster.hidden_labels
         next(simulate_questions(task, SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(set(ids))]).label))
-    share, per_1000 = spent[0] / (time.process_time() - started), 1000 * spent[0] / p.rounds.candidates
-    return f"{per_1000:.1f} CPU seconds for 1,000 candidates, k = {p.vlm.chains}; {100 * share:.0f} % of a round"
+    whole, (seconds, n) = time.process_time() - started, cost[0]
+    told = f"{1000 * seconds / n:.1f} CPU seconds for 1,000 candidates, k = {p.vlm.chains}"
+    return f"{told}; {100 * seconds / whole:.0f} % of a round that scores {n:,}"
 
 
 def asked_of(p: Parameters, protocol: dict[str, Any]) -> str:
