@@ -1,13 +1,18 @@
 """FALCUN against its rules and sampling law; the graph network against its formula, its gradient and its picks."""
 
+import sys
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import chisquare
 from threadpoolctl import threadpool_limits
 
 from rlmba_pipelines.learning.acquisition import select_batch
+from rlmba_pipelines.learning.acquisition.falcun import draw
 from rlmba_pipelines.learning.acquisition.gcnal import Graph, Weights, loss_and_gradient, train_graph_network
 from rlmba_pipelines.learning.testing import make_view, plain_k_center
 from rlmba_pipelines.learning.types import PoolView, UserError
@@ -88,6 +93,19 @@ def test_falcun_draws_evenly_where_the_model_is_sure_of_everything():
     rng = np.random.default_rng(0)
     firsts = [select_batch("falcun", view, 1, rng).sample_ids[0] for _ in range(600)]
     assert chisquare([firsts.count(sample_id) for sample_id in view.sample_ids]).pvalue > LEAST_P
+
+
+@given(st.data())
+def test_a_draw_in_blocks_is_the_plain_one(data):
+    weights = data.draw(st.lists(st.sampled_from([0.0, 1.0, 2.0, 5.0]), min_size=1, max_size=40))
+    chosen = data.draw(st.lists(st.integers(0, len(weights) - 1), max_size=len(weights) - 1, unique=True))
+    for row in chosen:
+        weights[row] = 0.0
+    uniform = data.draw(st.sampled_from([0.0, 0.25, 0.5, 1 - 2**-53]))
+    plain = weights if any(weights) else [float(row not in chosen) for row in range(len(weights))]
+    reached = np.flatnonzero(np.cumsum(plain) > uniform * sum(plain))
+    with mock.patch.object(sys.modules[draw.__module__], "SUMMED_ROWS", 4):  # the package has a function of that name
+        assert draw(np.array(weights), chosen, uniform) == (reached[0] if len(reached) else np.flatnonzero(plain)[-1])
 
 
 # --- the graph network ------------------------------------------------------------------------------------------------

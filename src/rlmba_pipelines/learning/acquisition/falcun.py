@@ -13,6 +13,8 @@ Chosen   distances are measured only where they can fall: two distributions that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.spatial.distance import cdist
 
@@ -22,45 +24,46 @@ from rlmba_pipelines.learning.selection.batch import blocks, selection_of
 from rlmba_pipelines.learning.types import PoolView, Selection
 
 BLOCK_ROWS = 8192  # rows upcast at once
+SUMMED_ROWS = 1024  # weights summed up at once
 
 
-def relevance(uncertainty_N: np.ndarray, distance_N: np.ndarray, free_N: np.ndarray, out_N: np.ndarray) -> np.ndarray:
-    """float64[N]: uncertainty plus distance, the latter brought to [0, 1] over the free rows; 0 for the others.
+def relevance(uncertainty_N: np.ndarray, distance_N: np.ndarray, out_N: np.ndarray) -> np.ndarray:
+    """float64[N]: uncertainty plus distance, the latter brought to [0, 1]; NaN where that is, of what is chosen.
 
-    >>> free_N, out_N = np.array([True, True, False]), np.empty(3)
-    >>> relevance(np.array([0.5, 0.2, 0.9]), np.array([2.0, 1.0, 3.0]), free_N, out_N).tolist()
-    [1.5, 0.2, 0.0]
+    >>> relevance(np.array([0.5, 0.2, 0.9]), np.array([2.0, 1.0, np.nan]), np.empty(3)).tolist()
+    [1.5, 0.2, nan]
     """
-    least = distance_N.min(where=free_N, initial=np.inf)
-    most = distance_N.max(where=free_N, initial=-np.inf)
+    least, most = np.fmin.reduce(distance_N), np.fmax.reduce(distance_N)
+    np.subtract(distance_N, least, out=out_N)
     if most > least:
-        np.subtract(distance_N, least, out=out_N)
         out_N /= most - least
-        out_N += uncertainty_N
-    else:
-        out_N[:] = uncertainty_N
-    out_N *= free_N
+    out_N += uncertainty_N
     return out_N
 
 
-def draw(weight_N: np.ndarray, free_N: np.ndarray, uniform: float, cumulative_N: np.ndarray | None = None) -> int:
-    """First row with ``cumsum(weight) > uniform · total``; free rows are equally likely where all weights are 0.
+def draw(weight_N: np.ndarray, chosen: Sequence[int], uniform: float) -> int:
+    """First row with ``cumsum(weight) > uniform · total``; where all weights are 0, all but the chosen weigh the same.
 
-    Args:
-        cumulative_N: float64[N] to work in.
+    Weights are summed up in blocks, then within the block that it falls into: float64 in that order.
 
-    >>> draw(np.array([1.0, 0.0, 3.0]), np.ones(3, dtype=bool), uniform=0.25)
+    >>> draw(np.array([1.0, 0.0, 3.0]), [], uniform=0.25)
     2
-    >>> draw(np.zeros(3), np.array([True, False, True]), uniform=0.5)
+    >>> draw(np.zeros(3), [1], uniform=0.5)
     2
     """
-    cumulative_N = np.cumsum(weight_N, out=cumulative_N)
-    if cumulative_N[-1] == 0:
-        weight_N = free_N.astype(np.float64)
-        cumulative_N = np.cumsum(weight_N)
-    row = int(np.searchsorted(cumulative_N, uniform * cumulative_N[-1], side="right"))
+    starts = np.arange(0, len(weight_N), SUMMED_ROWS)
+    sums = np.add.reduceat(weight_N, starts)
+    until = np.cumsum(sums)
+    if until[-1] == 0:
+        free_N = np.ones(len(weight_N))
+        free_N[chosen] = 0
+        return draw(free_N, (), uniform)
+    target = uniform * until[-1]
+    block = min(int(np.searchsorted(until, target, side="right")), int(np.flatnonzero(sums)[-1]))
+    part = weight_N[starts[block] : starts[block] + SUMMED_ROWS]
+    row = int(np.searchsorted(np.cumsum(part) + (until[block - 1] if block else 0.0), target, side="right"))
     # a uniform within rounding of 1 would step over the end
-    return row if row < len(weight_N) else int(np.flatnonzero(weight_N)[-1])
+    return int(starts[block]) + (row if row < len(part) else int(np.flatnonzero(part)[-1]))
 
 
 @register(
@@ -80,31 +83,30 @@ def falcun(view: PoolView, query_size: int, rng: np.random.Generator, *, gamma: 
     pool = view.candidate_rows
     probabilities_UC = view.predictions.probabilities_NC[pool]
     uncertainty_U = np.clip(margin(probabilities_UC).astype(np.float64), 0, 1)
-    distance_U = uncertainty_U.copy()
+    distance_U = uncertainty_U.copy()  # NaN once chosen
     likeliest_U = probabilities_UC.argmax(axis=1)
     highest_U = np.take_along_axis(probabilities_UC, likeliest_U[:, None], axis=1)[:, 0].astype(np.float64)
     total_U = probabilities_UC.sum(axis=1, dtype=np.float64)
-    free_U = np.ones(len(pool), dtype=bool)
-    one_U, other_U, third_U = np.empty((3, len(pool)))  # to work in: new arrays at each pick took half of the time
+    slack = np.ptp(total_U) if len(pool) else 0.0  # what one class differs by, others make up for but for this
+    reach_U = (distance_U + slack) / 2
+    one_U, other_U = np.empty((2, len(pool)))  # to work in: new arrays at each pick took half of the time
     picks: list[int] = []
     chosen_relevance: list[float] = []
     while len(picks) < min(query_size, len(pool)):
         if picks:
             picked_C = probabilities_UC[picks[-1]].astype(np.float64)
-            # what one class differs by, others make up for, unless the sums are not quite 1
-            at_least_U = np.take(picked_C, likeliest_U, out=one_U, mode="clip")
-            np.abs(np.subtract(highest_U, at_least_U, out=at_least_U), out=at_least_U)
-            at_least_U *= 2
-            at_least_U -= np.abs(np.subtract(total_U, total_U[picks[-1]], out=other_U), out=other_U)
-            closer = np.flatnonzero(at_least_U < distance_U)
+            apart_U = np.take(picked_C, likeliest_U, out=one_U, mode="clip")
+            np.abs(np.subtract(highest_U, apart_U, out=apart_U), out=apart_U)
+            closer = np.flatnonzero(apart_U < reach_U)
             distance_U[closer] = np.minimum(distance_U[closer], _l1(probabilities_UC, closer, picked_C))
-        relevance_U = relevance(uncertainty_U, distance_U, free_U, one_U)
+            reach_U[closer] = (distance_U[closer] + slack) / 2
+        relevance_U = relevance(uncertainty_U, distance_U, one_U)
         weight_U = np.power(relevance_U, gamma, out=other_U)
-        weight_U *= free_U
-        pick = draw(weight_U, free_U, rng.random(), third_U)
+        weight_U[picks] = 0
+        pick = draw(weight_U, picks, rng.random())
         picks.append(pick)
         chosen_relevance.append(relevance_U[pick])
-        free_U[pick] = False
+        distance_U[pick] = reach_U[pick] = np.nan
     utility_Q, margin_Q = np.array(chosen_relevance), uncertainty_U[picks]
     batch = selection_of(view, pool[picks], utility_Q)
     reasons = {"margin": margin_Q, "prediction_distance": utility_Q - margin_Q, "relevance": utility_Q}
