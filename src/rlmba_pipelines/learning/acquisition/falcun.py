@@ -13,7 +13,7 @@ Chosen   distances are measured only where they can fall: two distributions that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -23,31 +23,45 @@ from rlmba_pipelines.learning.evidence import margin
 from rlmba_pipelines.learning.selection.batch import blocks, selection_of
 from rlmba_pipelines.learning.types import PoolView, Selection
 
-BLOCK_ROWS = 16_384  # rows worked on at once: what is made of them stays near the core
+BLOCK_ROWS = 8192  # rows upcast at once
+SUMMED_ROWS = 1024  # weights summed up at once
 
 
 def relevance(uncertainty_N: np.ndarray, distance_N: np.ndarray, least: float, most: float) -> np.ndarray:
-    """float64[N]: uncertainty plus distance, the latter brought to [0, 1]; NaN for what is chosen, as it is.
+    """float64[N]: uncertainty plus distance, the latter brought to [0, 1] from [least, most].
 
-    >>> relevance(np.array([0.5, 0.2, 0.9]), np.array([2.0, 1.0, np.nan]), least=1.0, most=2.0).tolist()
-    [1.5, 0.2, nan]
+    >>> relevance(np.array([0.5, 0.2]), np.array([2.0, 1.0]), least=1.0, most=2.0).tolist()
+    [1.5, 0.2]
     """
     share_N = distance_N - least
     if most > least:
         share_N /= most - least
-    share_N += uncertainty_N
-    return share_N
+    return uncertainty_N + share_N
 
 
-def draw(weight_N: np.ndarray, target: float) -> int:
-    """First row with ``cumsum(weight) > target``; some weight is above 0.
+def draw(weight_N: np.ndarray, chosen: Sequence[int], uniform: float) -> int:
+    """First row with ``cumsum(weight) > uniform · total``; where all weights are 0, all but the chosen weigh the same.
 
-    >>> draw(np.array([1.0, 0.0, 3.0]), target=1.0)
+    Weights are summed up in blocks, then within the block that it falls into: float64 in that order.
+
+    >>> draw(np.array([1.0, 0.0, 3.0]), [], uniform=0.25)
+    2
+    >>> draw(np.zeros(3), [1], uniform=0.5)
     2
     """
-    row = int(np.searchsorted(np.cumsum(weight_N), target, side="right"))
-    # a target within rounding of the total would step over the end
-    return row if row < len(weight_N) else int(np.flatnonzero(weight_N)[-1])
+    starts = np.arange(0, len(weight_N), SUMMED_ROWS)
+    sums = np.add.reduceat(weight_N, starts)
+    until = np.cumsum(sums)
+    if until[-1] == 0:
+        free_N = np.ones(len(weight_N))
+        free_N[chosen] = 0
+        return draw(free_N, (), uniform)
+    target = uniform * until[-1]
+    block = min(int(np.searchsorted(until, target, side="right")), int(np.flatnonzero(sums)[-1]))
+    part = weight_N[starts[block] : starts[block] + SUMMED_ROWS]
+    row = int(np.searchsorted(np.cumsum(part) + (until[block - 1] if block else 0.0), target, side="right"))
+    # a uniform within rounding of 1 would step over the end
+    return int(starts[block]) + (row if row < len(part) else int(np.flatnonzero(part)[-1]))
 
 
 @register(
@@ -72,62 +86,37 @@ def falcun(view: PoolView, query_size: int, rng: np.random.Generator, *, gamma: 
     highest_U = np.take_along_axis(probabilities_UC, likeliest_U[:, None], axis=1)[:, 0].astype(np.float64)
     total_U = probabilities_UC.sum(axis=1, dtype=np.float64)
     slack = np.ptp(total_U) if len(pool) else 0.0  # what one class differs by, others make up for but for this
-    parts = list(blocks(len(pool), BLOCK_ROWS))
-    least_B, most_B, weight_B = np.empty((3, len(parts)))
+    reach_U = (distance_U + slack) / 2
+    apart_U, weight_U = np.empty((2, len(pool)))
     span = (np.nan, np.nan)
-    moved = list(range(len(parts)))  # blocks in which a distance is another than at the pick before
+    changed = np.arange(len(pool))  # rows whose distance is another than at the pick before
     picks: list[int] = []
     chosen_relevance: list[float] = []
-
-    def relevance_of(part: slice) -> np.ndarray:
-        return relevance(uncertainty_U[part], distance_U[part], *span)
-
-    def weight_of(part: slice) -> np.ndarray:
-        weight = relevance_of(part) ** gamma
-        weight[np.isnan(weight)] = 0
-        return weight
-
-    n_picks = min(query_size, len(pool))
-    while len(picks) < n_picks:
-        for b in moved:
-            least_B[b], most_B[b] = np.fmin.reduce(distance_U[parts[b]]), np.fmax.reduce(distance_U[parts[b]])
-        before, span = span, (np.fmin.reduce(least_B), np.fmax.reduce(most_B))
-        for b in moved if span == before else range(len(parts)):
-            weight_B[b] = weight_of(parts[b]).sum()
-        uniform = rng.random()
-        if weight_B.any():
-            pick = _draw_in_blocks(weight_B, parts, weight_of, uniform)
-        else:
-            free = np.flatnonzero(~np.isnan(distance_U))
-            pick = int(free[int(uniform * len(free))])
+    while len(picks) < min(query_size, len(pool)):
+        if picks:
+            picked_C = probabilities_UC[picks[-1]].astype(np.float64)
+            np.take(picked_C, likeliest_U, out=apart_U, mode="clip")
+            np.abs(np.subtract(highest_U, apart_U, out=apart_U), out=apart_U)
+            changed = np.flatnonzero(apart_U < reach_U)
+            distance_U[changed] = np.minimum(distance_U[changed], _l1(probabilities_UC, changed, picked_C))
+            reach_U[changed] = (distance_U[changed] + slack) / 2
+        before, span = span, (np.fmin.reduce(distance_U), np.fmax.reduce(distance_U))
+        stale = changed if span == before else slice(None)  # few picks move the least or the largest distance
+        weight_U[stale] = relevance(uncertainty_U[stale], distance_U[stale], *span) ** gamma
+        weight_U[picks] = 0
+        pick = draw(weight_U, picks, rng.random())
         picks.append(pick)
-        chosen_relevance.append(relevance_of(slice(pick, pick + 1))[0])
-        if len(picks) == n_picks:
-            break
-        distance_U[pick] = np.nan
-        picked_C = probabilities_UC[pick].astype(np.float64)
-        moved = [b for b, part in enumerate(parts) if part.start <= pick < part.stop]
-        for b, part in enumerate(parts):
-            apart = picked_C[likeliest_U[part]]
-            apart -= highest_U[part]
-            np.abs(apart, out=apart)
-            apart *= 2
-            apart -= slack
-            closer = part.start + np.flatnonzero(apart < distance_U[part])
-            if len(closer):
-                l1 = cdist(probabilities_UC[closer], picked_C[None], "cityblock")[:, 0]
-                distance_U[closer] = np.minimum(distance_U[closer], l1)
-                moved.append(b)
+        chosen_relevance.append(float(relevance(uncertainty_U[pick], distance_U[pick], *span)))
+        distance_U[pick] = reach_U[pick] = np.nan
     utility_Q, margin_Q = np.array(chosen_relevance), uncertainty_U[picks]
     batch = selection_of(view, pool[picks], utility_Q)
     reasons = {"margin": margin_Q, "prediction_distance": utility_Q - margin_Q, "relevance": utility_Q}
     return Selection(batch.sample_ids, batch.utility_Q, reasons)
 
 
-def _draw_in_blocks(
-    weight_B: np.ndarray, parts: Sequence[slice], weight_of: Callable[[slice], np.ndarray], uniform: float
-) -> int:
-    """First row with ``cumsum(weight) > uniform · total``, by the sums of the blocks and then within one."""
-    target = uniform * weight_B.sum()
-    block = draw(weight_B, target)
-    return int(parts[block].start) + draw(weight_of(parts[block]), target - weight_B[:block].sum())
+def _l1(probabilities_UC: np.ndarray, rows: np.ndarray, picked_C: np.ndarray) -> np.ndarray:
+    """float64[R]: L1 distances of ``rows`` to the picked probabilities."""
+    distance_R = np.empty(len(rows))
+    for part in blocks(len(rows), BLOCK_ROWS):
+        distance_R[part] = cdist(probabilities_UC[rows[part]], picked_C[None], "cityblock")[:, 0]
+    return distance_R
