@@ -116,7 +116,7 @@ def cost_of_scoring(protocol: dict[str, Any]) -> str:
         hidden = roster.hidden_labels
         next(simulate_questions(task, SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(set(ids))]).label))
     whole, (seconds, n) = time.process_time() - started, cost[0]
-    told = f"{1000 * seconds / n:.1f} CPU seconds for 1,000 candidates, k = {p.vlm.chains}"
+    told = f"{1000 * seconds / n:.1f} CPU seconds for 1,000 questions, k = {p.vlm.chains}"
     return f"{told}; {100 * seconds / whole:.0f} % of a round that scores {n:,}"
 
 
