@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from kedro.framework.startup import bootstrap_project
@@ -50,10 +51,14 @@ def pack() -> None:
         (PACKED / f"{name}.jsonl.gz").write_bytes(gzip.compress("".join(runs).encode(), mtime=0))
 
 
-def prepared_sets(protocol: Protocol) -> list[str]:
-    """Names of the sets that are ready; a set whose manifest is there gets its features now."""
+def prepared_sets(protocol: Protocol, wanted: Iterable[str]) -> list[str]:
+    """Names of the wanted sets that are ready; a set whose manifest is there gets its features now."""
     ready = []
-    for name, found in protocol.sets.items():
+    for name in wanted:
+        if name not in protocol.sets:
+            known = ", ".join(protocol.sets)
+            raise SystemExit(f"There is no set {name!r} in conf/benchmark/protocol.yml; it has {known}.")
+        found = protocol.sets[name]
         manifest = ROOT / found.manifest
         if not manifest.exists():
             print(f"{name}: there is no {found.manifest}; the README says which 'make data-…' builds it")
@@ -73,9 +78,8 @@ def main() -> None:
     logging.getLogger("kedro").setLevel(logging.WARNING)
     bootstrap_project(ROOT)
     protocol = Protocol.read(ROOT)
-    ready = prepared_sets(protocol)
     wanted = options.sets or (protocol.sets if options.plan == "full" else protocol.standard_sets)
-    sets = [name for name in wanted if name in ready]
+    sets = prepared_sets(protocol, wanted)
     if not sets:
         raise SystemExit("None of the sets of this plan is on this machine; build one with 'make data-…'.")
     asked = {"experiment": "benchmark", "benchmark": {"plan": options.plan, "workers": options.workers, "sets": sets}}
