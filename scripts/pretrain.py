@@ -165,7 +165,7 @@ def main() -> None:
     logging.getLogger("kedro").setLevel(logging.WARNING)
     bootstrap_project(ROOT)
     protocol = Protocol.read(ROOT)
-    ready = prepared_sets(protocol, protocol.sets)
+    ready = prepared_sets(protocol, options.sets)
     missing = [name for name in options.sets if name not in ready]
     if missing:
         raise SystemExit(f"{', '.join(missing)}: not on this machine; build it first, or name other --sets.")
