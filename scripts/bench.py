@@ -20,6 +20,7 @@ from kedro.framework.startup import bootstrap_project
 
 from rlmba_pipelines.benchmark.protocol import Protocol
 from rlmba_pipelines.benchmark.runs import experiment_name
+from rlmba_pipelines.disk import TEMPORARY_PREFIX, replacing
 from rlmba_pipelines.rounds.driver import Request, Runner
 from rlmba_pipelines.rounds.replay import prepare
 
@@ -35,20 +36,22 @@ def unpack() -> None:
             record = json.loads(line)
             place = RUNS / record.pop("place")
             if not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_text(json.dumps(record))
+                with replacing(place, durable=False) as part:
+                    part.write_text(json.dumps(record))
 
 
 def pack() -> None:
     """Every run on file, a line each; the same runs are the same bytes."""
     lines = defaultdict(list)
     for path in sorted(RUNS.rglob("*.json")):
+        if path.name.startswith(TEMPORARY_PREFIX):  # of a run that was killed
+            continue
         place = path.relative_to(RUNS)
         record = {"place": place.as_posix(), **json.loads(path.read_text())}
         lines[".".join(place.parts[:2])].append(json.dumps(record) + "\n")
-    PACKED.mkdir(exist_ok=True)
     for name, runs in lines.items():
-        (PACKED / f"{name}.jsonl.gz").write_bytes(gzip.compress("".join(runs).encode(), mtime=0))
+        with replacing(PACKED / f"{name}.jsonl.gz") as part:
+            part.write_bytes(gzip.compress("".join(runs).encode(), mtime=0))
 
 
 def prepared_sets(protocol: Protocol, wanted: Iterable[str]) -> list[str]:
