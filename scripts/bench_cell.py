@@ -20,6 +20,10 @@ PREPARE_S, MEMORY_GIB = 600.0, 16
 Cell = dict[str, Any]
 
 
+def key_of(name: str, n: int, q: int) -> str:
+    return f"{name} | N={n} | Q={q}"
+
+
 def measure(run: Any) -> Cell:
     """Seconds and peak extra megabytes of a call."""
     gc.collect()

@@ -18,9 +18,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench_cell import MEMORY_GIB, Cell, run_cell
+from bench_cell import MEMORY_GIB, Cell, key_of, run_cell
 from bench_peers import PEERS, contestants
-from bench_selection_bars import Checks, bars, check, key_of
+from bench_selection_bars import Checks, bars, check
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SIZES, QUERIES = (5_000, 20_000, 50_000, 200_000), (100, 500)
@@ -209,7 +209,7 @@ def main(given: list[str] | None = None) -> None:
         part.replace(files["json"])
 
     run_all(arguments, cells, save)
-    if not arguments.smoke and (arguments.again or not checks):
+    if not arguments.strategies and (arguments.again or not checks):
         checks = check(SHARED_POOL)
         save()
     files["md"].write_text(table(facts, cells, checks), encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench_cell import Cell
+from bench_cell import Cell, key_of
 from bench_peers import PEERS, Pool
 from rlmba_pipelines.learning.acquisition.coverage import fused_rows
 from rlmba_pipelines.learning.acquisition.herding import kernels_of, utility_of
@@ -23,10 +23,6 @@ COVERERS = ("active_vlm", "coverage", "herding", "max_herding", "uncertainty_her
 REPEATS = 15
 
 Checks = dict[str, dict[str, float]]
-
-
-def key_of(name: str, n: int, q: int) -> str:
-    return f"{name} | N={n} | Q={q}"
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
