@@ -37,7 +37,7 @@ from rlmba_pipelines.simulation import questions
 from rlmba_pipelines.simulation.question_rounds import QuestionTask, simulate_questions
 from rlmba_pipelines.sources.manifest import checked_manifest
 from rlmba_pipelines.sources.questions import read
-from rlmba_pipelines.sources.roster import Roster, divide
+from rlmba_pipelines.sources.roster import divide
 from rlmba_pipelines.sources.scenes import write_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,18 +59,13 @@ def run(name: str, arm: dict[str, Any], protocol: dict[str, Any], seed: int) -> 
     p = parameters_of(arm, protocol["common"], seed)
     path = RUNS / f"{name}_{seed}_{machine()}.json"
     asked = asked_of(p, protocol)
-    task, roster = task_of(p, protocol, seed)
-    hidden = roster.hidden_labels
-
-    def look_up(wanted: list[str]) -> pd.DataFrame:
-        return hidden[hidden["sample_id"].isin(set(wanted))]
-
+    task, oracle = task_of(p, protocol, seed)
     rounds, started = [], time.process_time()
-    for result in simulate_questions(task, SimulatedOracle(look_up).label):
+    for result in simulate_questions(task, oracle.label):
         row = {"labels": len(result.labels), "test": result.test, "validation": result.validation}
-        row["bought"] = _kinds(roster.samples, result.batch)
+        row["bought"] = _kinds(task.samples, result.batch)
         if len(result.terms):
-            row["localisation"] = localisation(result.terms, roster.samples)
+            row["localisation"] = localisation(result.terms, task.samples)
         rounds.append({**row, "seconds": time.process_time() - started})
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -81,8 +76,8 @@ def run(name: str, arm: dict[str, Any], protocol: dict[str, Any], seed: int) -> 
     return path
 
 
-def task_of(p: Parameters, protocol: dict[str, Any], seed: int) -> tuple[QuestionTask, Roster]:
-    """The pool and the test sets of a seed, and the model that learns from them."""
+def task_of(p: Parameters, protocol: dict[str, Any], seed: int) -> tuple[QuestionTask, SimulatedOracle]:
+    """The pool and the test sets of a seed with the model that learns from them, and who answers."""
     folder = scenes_of(protocol, seed)
     found = read(folder / "questions.jsonl")
     rows = ((i, row) for i, row in enumerate(found.to_dict("records"), start=1))
@@ -95,14 +90,15 @@ def task_of(p: Parameters, protocol: dict[str, Any], seed: int) -> tuple[Questio
         base, features, roster.samples, roster.validation_labels, roster.test_labels, tuple(roster.setup["classes"]), p,
         reader,
     )
-    return task, roster
+    hidden = roster.hidden_labels
+    return task, SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(set(ids))])
 
 
 def cost_of_scoring(protocol: dict[str, Any]) -> str:
     """CPU seconds of scoring, and its share of the first round of a run."""
     seed = protocol["seeds"][0]
     p = parameters_of({}, protocol["common"], seed)
-    task, roster = task_of(p, protocol, seed)
+    task, oracle = task_of(p, protocol, seed)
     cost: list[tuple[float, int]] = []
 
     def timed(model: Any, asked: Any, *given: Any) -> Any:
@@ -113,8 +109,7 @@ def cost_of_scoring(protocol: dict[str, Any]) -> str:
 
     appraise, started = questions.appraise_questions, time.process_time()
     with mock.patch.object(questions, "appraise_questions", timed):
-        hidden = roster.hidden_labels
-        next(simulate_questions(task, SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(set(ids))]).label))
+        next(simulate_questions(task, oracle.label))
     whole, (seconds, n) = time.process_time() - started, cost[0]
     told = f"{1000 * seconds / n:.1f} CPU seconds for 1,000 questions, k = {p.vlm.chains}"
     return f"{told}; {100 * seconds / whole:.0f} % of a round that scores {n:,}"
