@@ -102,10 +102,9 @@ class PoolView:
         ascending = self.sample_ids.ndim == 1 and (self.sample_ids[:-1] < self.sample_ids[1:]).all()
         if not ascending:  # else no id is there twice
             check_ids(self.sample_ids, "PoolView")
+            raise ValueError("PoolView: rows must be sorted by sample id, so that input order cannot matter")
         if self.price_N is not None and not (np.isfinite(self.price_N) & (self.price_N > 0)).all():
             raise ValueError("PoolView: a price is not above 0")
-        if not ascending:
-            raise ValueError("PoolView: rows must be sorted by sample id, so that input order cannot matter")
         if self.labeled_N.shape != self.sample_ids.shape:
             raise ValueError("PoolView: labeled_N does not follow sample_ids")
         if self.arm_N is not None and (self.arm_N[~self.labeled_N] != UNLABELED).any():
