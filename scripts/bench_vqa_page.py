@@ -19,7 +19,7 @@ SHOWN = {
     "relational_constant": "relational, constant", "chain_valid": "chains valid", "set_unseen": "unseen pairs",
     "set_noise": "noise", "set_shortcut": "shortcut broken", "hallucination": "speaks of absent things",
 }
-PARTS = {"accuracy": "overall", "relational": "relational"}
+PARTS = ["accuracy", "relational"]
 PAIRED = ["seed", "machine"]
 WHOLE = "active_vlm"
 CONSTANT_OF = {"accuracy": "constant", "relational": "relational_constant"}
@@ -97,15 +97,14 @@ def page(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> str:
     lines += ["Points of an arm over `active_vlm` with the same seed on the same kind of machine, after the last"]
     lines += ["purchase, and (all rounds) in the mean over all purchases."]
     lines += _without_parts(frame)
-    machine = frame.loc[frame["arm"] == "random", "machine"].mode()
-    frame = frame[frame["machine"].isin(machine)]
+    frame = _beside_random(frame)
     random = frame[frame["arm"] == "random"]
     lines += ["", "## Labels to random's last accuracy", ""]
     lines += [f"Where an arm's mean curve, straight between rounds, reaches random's with {int(final):,} labels.", ""]
     lines += ["| arm | seeds | overall | relational |", "|---|---|---|---|"]
     for arm, of_arm in ((str(name), one) for name, one in frame[frame["arm"] != "random"].groupby("arm")):
         seeds = set(of_arm["seed"]) & set(random["seed"])
-        cells = [_needed(of_arm, random, seeds, k, final) for k in ("accuracy", "relational")]
+        cells = [_needed(of_arm, random, seeds, k, final) for k in PARTS]
         lines.append("| " + " | ".join([f"`{arm}`", str(len(seeds)), *cells]) + " |")
     lines += ["", "## Does each doubt point to its cause", ""]
     lines += ["AUROC over the candidates, mean over runs of the last scored round (in brackets the first).", ""]
@@ -123,6 +122,11 @@ def page(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> str:
     for arm, row in bought.iterrows():
         lines.append(f"| `{arm!s}` | " + " | ".join(f"{100 * share:.0f}" for share in row) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _beside_random(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the kind of machine that random ran on."""
+    return frame[frame["machine"].isin(frame.loc[frame["arm"] == "random", "machine"].mode())]
 
 
 def _against(frame: pd.DataFrame, other: str) -> list[str]:
@@ -143,9 +147,9 @@ def _against(frame: pd.DataFrame, other: str) -> list[str]:
 def _without_parts(frame: pd.DataFrame) -> list[str]:
     """Lines of the table of ablations: every arm minus the whole."""
     bought = frame[frame["labels"] > frame["labels"].min()]
-    mean = bought.groupby(["arm", *PAIRED])[["accuracy", "relational"]].mean().reset_index()
+    mean = bought.groupby(["arm", *PAIRED])[PARTS].mean().reset_index()
     tables = {"": bought[bought["labels"] == bought["labels"].max()], " (all rounds)": mean}
-    columns = {f"{title}{when}": (table, k) for when, table in tables.items() for k, title in PARTS.items()}
+    columns = {f"{SHOWN[k]}{when}": (table, k) for when, table in tables.items() for k in PARTS}
     lines = ["", f"| arm − `{WHOLE}` | machine | seeds | " + " | ".join(columns) + " |"]
     lines.append("|" + "---|" * (3 + len(columns)))
     for arm in sorted(set(frame["arm"]) - {WHOLE, "random"}):
@@ -180,8 +184,7 @@ def picture(runs: list[dict[str, Any]], path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "benchmark"
     import matplotlib.pyplot as plt
 
-    frame = frame_of(runs)
-    frame = frame[frame["machine"].isin(frame.loc[frame["arm"] == "random", "machine"].mode())]
+    frame = _beside_random(frame_of(runs))
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharex=True)
     for axis, (measure, title) in zip(axes, (("accuracy", "all questions"), ("relational", "relational")), strict=True):
         for arm, color in (("random", "#767676"), ("active_vlm", "#0b6bcb")):
