@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
+import yaml
+
+from rlmba_pipelines.learning.types import RoundState
+from rlmba_pipelines.simulation.steps import first_state
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -53,3 +60,44 @@ def test_an_arm_is_held_against_the_whole_system_on_its_own_kind_of_machine(benc
     assert [cell.split(" ")[0] for cell in cells[3:]] == ["-10.0", "-5.0", "-5.0", "-2.5"]
     against = page._against(page.frame_of(runs), "random")
     assert [line.split(" | ")[0] for line in against[3:]] == ["| `active_vlm`"] * 2  # no core_set: another machine
+
+
+def test_arms_share_what_the_start_batch_taught_unless_they_learn_differently(
+    bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[tuple[int, bool]] = []
+
+    def learn(task: Any, labels: pd.DataFrame, state: RoundState, last: bool) -> object:
+        learned.append((state.round_idx, last))
+        return object()
+
+    monkeypatch.setattr(bench, "learn", learn)
+    monkeypatch.setattr(bench, "_start", {})
+    protocol = yaml.safe_load(bench.PROTOCOL.read_text())
+    arms = {**protocol["arms"], **protocol["ablations"]}
+
+    def after(arm: str, round_idx: int, seed: int = 1, ids: tuple[str, ...] = ("b", "a")) -> object:
+        p = bench.parameters_of(arms[arm], protocol["common"], seed)
+        state = replace(first_state(("image", "text"), ("yes", "no"), seed, p.policy), round_idx=round_idx)
+        labels = pd.DataFrame({"sample_id": list(ids)})
+        return bench.learn_the_start_once(SimpleNamespace(parameters=p), labels, state, False)
+
+    whole = after("active_vlm", 1)
+    assert after("core_set", 1) is whole
+    assert after("margin", 1, ids=("a", "b")) is whole
+    assert len(learned) == 1
+    others = [after("active_vlm", 2), after("active_vlm", 2), after("attention", 1)]
+    others += [after("active_vlm", 1, seed=2), after("active_vlm", 1, ids=("a", "c"))]
+    assert len(learned) == 6
+    assert all(other is not whole for other in others)
+    assert len(bench._start) == 1  # a process holds one start at a time
+
+
+def test_runs_that_share_a_start_stand_next_to_each_other(bench) -> None:
+    protocol = yaml.safe_load(bench.PROTOCOL.read_text())
+    jobs = [(arm, seed) for arm in ("attention", "core_set", "contrastive", "margin") for seed in (2, 1)]
+    ordered = bench.by_start(jobs, protocol)
+    assert sorted(ordered) == sorted(jobs)
+    assert [seed for _, seed in ordered] == [1] * 4 + [2] * 4
+    at = ordered.index(("core_set", 1))
+    assert ordered[at + 1] == ("margin", 1)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from rlmba_pipelines.config import Parameters
-from rlmba_pipelines.learning.types import Features
+from rlmba_pipelines.learning.types import Features, RoundState
 from rlmba_pipelines.models.vlm.backbone import Vlm
 from rlmba_pipelines.simulation import questions, steps, tables
 from rlmba_pipelines.simulation.decide import observe
@@ -47,8 +47,49 @@ class QuestionRound:
     batch: pd.DataFrame
 
 
-def simulate_questions(task: QuestionTask, answer: Answer) -> Iterator[QuestionRound]:
-    """All rounds of a run and the closing measurement; the same steps as the Kedro nodes call."""
+@dataclass(frozen=True)
+class Learned:
+    """What was learned from the labels of a round: figures, and what the model says about the candidates.
+
+    Attributes:
+        seen: None after the last purchase.
+    """
+
+    log: dict[str, Any]
+    validation: dict[str, Any]
+    test: dict[str, Any]
+    seen: questions.Appraised | None
+
+
+Learn = Callable[[QuestionTask, pd.DataFrame, RoundState, bool], Learned]
+
+
+def learn(task: QuestionTask, labels: pd.DataFrame, state: RoundState, last: bool) -> Learned:
+    """Teach, measure and, where another purchase follows, look at the candidates."""
+    p = task.parameters
+    bought = questions.training_questions(task.samples, labels, task.classes, task.read)
+    model, log = questions.teach(task.base, bought, state, p.vlm)
+
+    def measured(held_out: pd.DataFrame, *, by_modality: bool) -> dict[str, Any]:
+        asked, held, facts = questions.held_questions(
+            task.samples, held_out, tables.empty_labels(), task.classes, task.read
+        )
+        return measure_questions(model, asked, held, facts, p.vlm, by_modality=by_modality)
+
+    validation, test = measured(task.validation, by_modality=True), measured(task.test, by_modality=False)
+    if last:
+        return Learned(log, validation, test, None)
+    ids = tables.looked_at_ids(tables.pool_ids(task.samples), labels, p.rounds.candidates, state.rng("candidates"))
+    asked = questions.questions_of(task.samples, ids, task.read)
+    return Learned(log, validation, test, questions.appraise_questions(model, asked, task.classes, state, p.vlm))
+
+
+def simulate_questions(task: QuestionTask, answer: Answer, learn: Learn = learn) -> Iterator[QuestionRound]:
+    """All rounds of a run and the closing measurement; the same steps as the Kedro nodes call.
+
+    Args:
+        learn: in place of ``learn``, for runs that share a round.
+    """
     p = task.parameters
     state = steps.first_state(questions.MODALITIES, task.classes, p.rounds.seed, p.policy)
     pool_ids, n_validation = tables.pool_ids(task.samples), len(task.validation)
@@ -59,35 +100,23 @@ def simulate_questions(task: QuestionTask, answer: Answer) -> Iterator[QuestionR
     labels = tables.add_answers(tables.empty_labels(), asked, answer)
     state = steps.next_state(state, batch)
     for k in range(p.rounds.rounds + 1):
-        bought = questions.training_questions(task.samples, labels, task.classes, task.read)
-        model, log = questions.teach(task.base, bought, state, p.vlm)
-        last = k == p.rounds.rounds
-
-        def measured(held_out: pd.DataFrame, *, by_modality: bool, model: Vlm = model) -> dict[str, Any]:
-            asked, held, facts = questions.held_questions(
-                task.samples, held_out, tables.empty_labels(), task.classes, task.read
-            )
-            return measure_questions(model, asked, held, facts, p.vlm, by_modality=by_modality)
-
-        validation, test = measured(task.validation, by_modality=True), measured(task.test, by_modality=False)
-        if last:
-            yield QuestionRound(labels, validation, test, pd.DataFrame(), batch.iloc[:0])
+        learned = learn(task, labels, state, k == p.rounds.rounds)
+        seen = learned.seen
+        if seen is None:
+            yield QuestionRound(labels, learned.validation, learned.test, pd.DataFrame(), batch.iloc[:0])
             return
-        ids = tables.looked_at_ids(pool_ids, labels, p.rounds.candidates, state.rng("candidates"))
-        seen = questions.appraise_questions(
-            model, questions.questions_of(task.samples, ids, task.read), task.classes, state, p.vlm
-        )
         labels_spent = tables.spent(labels, n_validation)
         observation = observe(
-            validation, log, seen.predictions, seen.terms, labels, task.classes, labels_spent, p.rounds.budget
+            learned.validation, learned.log, seen.predictions, seen.terms, labels, task.classes, labels_spent,
+            p.rounds.budget,
         )
         state = steps.adapt(
-            state, validation, observation, questions.MODALITIES, labels_spent, p.balance, p.rounds, p.policy
+            state, learned.validation, observation, questions.MODALITIES, labels_spent, p.balance, p.rounds, p.policy
         )
         batch = steps.choose_batch(
             task.features, seen.predictions, seen.terms, pool_ids, labels, n_validation, task.classes, state, p.rounds,
             p.balance,
         )
-        yield QuestionRound(labels, validation, test, tables.terms_to_frame(seen.terms), batch)
+        yield QuestionRound(labels, learned.validation, learned.test, tables.terms_to_frame(seen.terms), batch)
         labels = tables.add_answers(labels, tables.annotation_batch(batch, task.samples, None, ()), answer)
         state = steps.next_state(state, batch)
