@@ -76,6 +76,8 @@ def main() -> None:
     parser.add_argument("--plan", choices=["smoke", "standard", "full"], default="standard")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--sets", nargs="*", default=[], help="names in the protocol; default: all of the plan")
+    parser.add_argument("--conditions", nargs="*", default=[], help="these alone, main or a control, of the full plan")
+    parser.add_argument("--strategies", nargs="*", default=[], help="these alone, of the full plan")
     parser.add_argument("--again", action="store_true", help="also the runs of these sets that are on file")
     options = parser.parse_args()
     logging.getLogger("kedro").setLevel(logging.WARNING)
@@ -85,7 +87,8 @@ def main() -> None:
     sets = prepared_sets(protocol, wanted)
     if not sets:
         raise SystemExit("None of the sets of this plan is on this machine; build one with 'make data-…'.")
-    asked = {"experiment": "benchmark", "benchmark": {"plan": options.plan, "workers": options.workers, "sets": sets}}
+    chosen = {"sets": sets, "conditions": options.conditions, "strategies": options.strategies}
+    asked = {"experiment": "benchmark", "benchmark": {"plan": options.plan, "workers": options.workers, **chosen}}
     if options.again:
         for name in sets:
             shutil.rmtree(RUNS / name, ignore_errors=True)

@@ -247,6 +247,8 @@ class BenchmarkConfig(_Block):
 
     plan: Literal["smoke", "standard", "full"] = "standard"
     sets: tuple[str, ...] = ()  # names in the protocol; empty: all of the plan
+    conditions: tuple[str, ...] = ()  # these alone, "main" or a control, of the full plan
+    strategies: tuple[str, ...] = ()  # these alone, of the full plan
     workers: int = Field(2, ge=1)  # runs side by side, one thread each
 
 

@@ -14,6 +14,8 @@ from conftest import ROOT, SMALL, Project
 from rlmba_pipelines.benchmark.protocol import ALL_LABELS, Protocol
 
 RUNS = "data/08_reporting/benchmark/runs"
+ASKED = ("experiment=benchmark", "benchmark.workers=1")
+SMOKE = "benchmark.plan=smoke"
 
 
 @pytest.fixture
@@ -24,6 +26,7 @@ def benchmarked(project: Project, media: Callable[..., Path]) -> Project:
     protocol = yaml.safe_load(path.read_text())
     protocol["sets"] = {"small": {"manifest": "m.csv", "family": "f", "start_size": 12, "query_size": 8, "rounds": 2}}
     protocol["standard_sets"] = ["small"]
+    protocol["seeds"]["reported"] = [1000, 1001]
     protocol["candidates"] = 30
     protocol["controls"] = {"noise": {"data": {"label_noise": 0.2}}}
     protocol["control_strategies"] = ["random", "rl_mba"]
@@ -32,14 +35,12 @@ def benchmarked(project: Project, media: Callable[..., Path]) -> Project:
     return project
 
 
-def run(project: Project, plan: str = "smoke") -> None:
-    project.ok(
-        "run", "--pipelines=benchmark", "--params", f"experiment=benchmark,benchmark.plan={plan},benchmark.workers=1"
-    )
+def run(project: Project, *asked: str) -> None:
+    project.ok("run", "--pipelines=benchmark", "--params", ",".join((*ASKED, *asked)))
 
 
 def test_a_benchmark_measures_compares_and_goes_on_where_it_stopped(benchmarked: Project) -> None:
-    run(benchmarked)
+    run(benchmarked, SMOKE)
     runs = pd.read_csv(benchmarked.path / "data/08_reporting/benchmark/runs.csv")
     assert set(runs["strategy"]) == {"random", "margin", "rl_mba", ALL_LABELS}
     assert sorted(set(runs["seed"])) == [1000, 1001]
@@ -58,9 +59,24 @@ def test_a_benchmark_measures_compares_and_goes_on_where_it_stopped(benchmarked:
     kept = {path: path.stat().st_mtime_ns for path in files[1:]}
     before = json.loads(files[0].read_text())
     files[0].unlink()
-    run(benchmarked)
+    run(benchmarked, SMOKE)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept  # run once
     assert json.loads(files[0].read_text())["curve"] == before["curve"]  # and the same again
+
+
+def test_one_control_alone_is_shown_beside_what_is_on_file_in_all_its_seeds(benchmarked: Project) -> None:
+    run(benchmarked, SMOKE)
+    (benchmarked.path / RUNS / "small/main/margin/1001.json").unlink()
+    run(benchmarked, "benchmark.sets=[small]", "benchmark.conditions=[noise]", "benchmark.strategies=[random]")
+    runs = pd.read_csv(benchmarked.path / "data/08_reporting/benchmark/runs.csv")
+    shown = set(runs[["condition", "strategy"]].itertuples(index=False, name=None))
+    assert shown == {("noise", "random"), ("main", "random"), ("main", "rl_mba"), ("main", ALL_LABELS)}
+    page = (benchmarked.path / "docs/benchmarks.md").read_text()
+    assert "| noise | small | random |" in page
+    assert "--conditions noise --strategies random" in page
+    asked = (*ASKED, "benchmark.sets=[small]", "benchmark.conditions=[nise]")
+    sentence = benchmarked.refused("run", "--pipelines=benchmark", "--params", ",".join(asked))
+    assert "'nise'" in sentence
 
 
 def test_a_set_that_is_not_prepared_is_named_with_what_to_do(project: Project) -> None:

@@ -38,8 +38,9 @@ def page(
     lines = [
         "# Benchmarks",
         "",
-        f"Made by `{facts['command']}`; the same figures for machines are in [benchmarks.json](benchmarks.json), "
-        "every measured round in `docs/benchmarks_runs`. The protocol, "
+        f"Made by `{facts['command']}`; what else of `--plan full` is on file in all its seeds is shown too. The same "
+        "figures for machines are in [benchmarks.json](benchmarks.json), every measured round in "
+        "`docs/benchmarks_runs`. The protocol, "
         "[conf/benchmark/protocol.yml](../conf/benchmark/protocol.yml), says what was tuned on what, and what of it "
         "was changed when. All seeds share the test split; they differ in the start batch, the candidates and the "
         "network's first weights, so intervals are those of runs, not of other test samples.",

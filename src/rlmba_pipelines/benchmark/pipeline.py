@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from kedro.pipeline import Pipeline, node
 
-from rlmba_pipelines.benchmark.protocol import Protocol
+from rlmba_pipelines.benchmark.protocol import MAIN, Cell, Protocol
 from rlmba_pipelines.config import BenchmarkConfig
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
 
 def run_benchmark(protocol: dict[str, Any], folder: Path, benchmark: BenchmarkConfig) -> pd.DataFrame:
-    """Every run of the plan on the sets that are prepared; one row a measured round.
+    """Every run that is asked for, on the sets that are prepared; one row a measured round.
+
+    What else of the full plan is on file in all its seeds comes along.
 
     Raises:
         UserError: no set is prepared, or one that was asked for is not.
     """
-    from rlmba_pipelines.benchmark.runs import experiment_name, run_all
+    from rlmba_pipelines.benchmark.runs import experiment_name, on_file, rows_of, run_all, whole_parts
 
     asked = Protocol(**protocol)
     project = current.project_path
@@ -41,7 +43,28 @@ def run_benchmark(protocol: dict[str, Any], folder: Path, benchmark: BenchmarkCo
                 "set whose manifest is there, or give --params benchmark.sets=[NAME,…]."
             )
     modalities = {name: tuple(read_object(e.path_of(PREPARED, "setup"))["modalities"]) for name, e in ready.items()}
-    return run_all(project, asked, asked.cells(benchmark.plan, wanted, modalities), folder, benchmark.workers)
+    everything = asked.cells("full", wanted, modalities)
+    cells = asked.cells(benchmark.plan, wanted, modalities)
+    if benchmark.conditions or benchmark.strategies:
+        cells = [cell for cell in everything if _is_chosen(cell, benchmark)]
+        if not cells:
+            raise UserError(
+                f"Nothing in conf/benchmark/protocol.yml is of the conditions {list(benchmark.conditions)} and the "
+                f"strategies {list(benchmark.strategies)}; its names stand under 'controls' ('{MAIN}' besides) and "
+                "'strategies'."
+            )
+    runs = run_all(project, asked, cells, folder, benchmark.workers)
+    if benchmark.plan == "smoke":
+        return runs
+    found = on_file(project, asked, everything, folder)
+    beside = [cell for cell in whole_parts(found, everything) if cell not in set(cells)]
+    return pd.concat([runs, rows_of({cell: found[cell] for cell in beside})], ignore_index=True)
+
+
+def _is_chosen(cell: Cell, benchmark: BenchmarkConfig) -> bool:
+    return (not benchmark.conditions or cell.condition in benchmark.conditions) and (
+        not benchmark.strategies or cell.strategy in benchmark.strategies
+    )
 
 
 def compare(
@@ -60,7 +83,7 @@ def compare(
     matrix = tables.penalty_matrix(runs, shown)
     mean_rank, critical, friedman = tables.ranks(values)
     facts = {
-        "command": f"python scripts/bench.py --plan {benchmark.plan}",
+        "command": _command(benchmark),
         "critical": critical,
         "friedman": friedman,
         **machine(),
@@ -82,6 +105,12 @@ def compare(
         figures.critical_difference(mean_rank, critical, asked.candidate),
         figures.pareto(runs, asked.candidate, asked.reference),
     )
+
+
+def _command(benchmark: BenchmarkConfig) -> str:
+    chosen = {"sets": benchmark.sets, "conditions": benchmark.conditions, "strategies": benchmark.strategies}
+    asked = "".join(f" --{name} {' '.join(names)}" for name, names in chosen.items() if names)
+    return f"python scripts/bench.py --plan {benchmark.plan}{asked}"
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -48,14 +48,8 @@ def run_all(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Pa
         project: its experiments ``bench-<set>`` are prepared.
         folder: where a finished cell is a file. One of other parameters than today's is run again.
     """
-    found: dict[Cell, dict[str, Any]] = {}
-    open_cells = []
-    for cell in cells:
-        record = _on_file(folder, cell)
-        if record and record["parameters"] == _digest(asked_of(project, protocol, cell)):
-            found[cell] = record
-        else:
-            open_cells.append(cell)
+    found = on_file(project, protocol, cells, folder)
+    open_cells = [cell for cell in cells if cell not in found]
     with (
         ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
         tqdm(total=len(cells), initial=len(found), desc="benchmark", unit=" runs") as bar,
@@ -67,10 +61,31 @@ def run_all(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Pa
             with replacing(_place(folder, cell), durable=False) as temporary:
                 temporary.write_text(json.dumps(record))
             bar.update()
+    return rows_of({cell: found[cell] for cell in cells})
+
+
+def on_file(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Path) -> dict[Cell, dict[str, Any]]:
+    """Those of the cells that have been run, with today's parameters."""
+    records = {cell: json.loads(path.read_text()) for cell in cells if (path := _place(folder, cell)).exists()}
+    return {
+        cell: record
+        for cell, record in records.items()
+        if record["parameters"] == _digest(asked_of(project, protocol, cell))
+    }
+
+
+def whole_parts(found: Mapping[Cell, Any], cells: Sequence[Cell]) -> list[Cell]:
+    """The cells of every set, condition and strategy of which no seed is missing in ``found``."""
+    missing = {(cell.set, cell.condition, cell.strategy) for cell in cells if cell not in found}
+    return [cell for cell in cells if (cell.set, cell.condition, cell.strategy) not in missing]
+
+
+def rows_of(found: Mapping[Cell, dict[str, Any]]) -> pd.DataFrame:
+    """One row a measured round."""
     rows = [
-        {**cell.model_dump(), "seconds": found[cell]["seconds"], **measured}
-        for cell in cells
-        for measured in found[cell]["curve"]
+        {**cell.model_dump(), "seconds": record["seconds"], **measured}
+        for cell, record in found.items()
+        for measured in record["curve"]
     ]
     return pd.DataFrame(rows)
 
@@ -163,8 +178,3 @@ def _digest(asked: dict[str, Any]) -> str:
 
 def _place(folder: Path, cell: Cell) -> Path:
     return folder / cell.set / cell.condition / cell.strategy.replace(":", "_") / f"{cell.seed}.json"
-
-
-def _on_file(folder: Path, cell: Cell) -> dict[str, Any] | None:
-    path = _place(folder, cell)
-    return json.loads(path.read_text()) if path.exists() else None
