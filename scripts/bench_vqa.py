@@ -44,6 +44,7 @@ from rlmba_pipelines.sources.scenes import write_scenes
 ROOT = Path(__file__).resolve().parents[1]
 PROTOCOL = ROOT / "conf" / "benchmark" / "vqa.yml"
 RUNS = ROOT / "data" / "08_reporting" / "benchmark_vqa"
+OF_A_RUN = {"rounds", "vlm", "balance", "policy"}  # blocks of parameters that it reads
 
 
 def parameters_of(arm: dict[str, Any], common: dict[str, Any], seed: int) -> Parameters:
@@ -133,7 +134,7 @@ def cost_of_scoring(protocol: dict[str, Any]) -> str:
 
 def asked_of(p: Parameters, protocol: dict[str, Any]) -> str:
     """Digest of all settings that a run's figures hang on."""
-    settings = {"data": protocol["data"], "parameters": p.model_dump(mode="json")}
+    settings = {"data": protocol["data"], "parameters": p.model_dump(mode="json", include=OF_A_RUN)}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from rlmba_pipelines.benchmark import runs
+from rlmba_pipelines.config import Parameters
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
@@ -29,8 +32,8 @@ def machine(bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return moved_to
 
 
-def run_on(runs: Path, place: str, area: float) -> Path:
-    path = runs / place
+def run_on(folder: Path, place: str, area: float) -> Path:
+    path = folder / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"parameters": "p", "curve": [{"accuracy": area}], "seconds": 1.5}))
     return path
@@ -55,3 +58,12 @@ def test_another_machine_goes_on_with_the_runs_of_the_first(bench, machine) -> N
     machine("first")
     bench.pack()
     assert {path.name: path.read_bytes() for path in bench.PACKED.iterdir()} == packed
+
+
+def test_a_run_on_file_counts_until_something_that_it_reads_is_changed() -> None:
+    asked = Parameters().model_dump(mode="json")
+    known = runs._digest(asked)
+    for block in ("report", "benchmark", "tracking", "labeling", "vlm"):
+        assert runs._digest({**asked, block: {"another": "knob"}}) == known
+    for block in ("rounds", "fusion", "evidence", "difficulty", "balance", "policy"):
+        assert runs._digest({**asked, block: {**asked[block], "another": "knob"}}) != known

@@ -33,6 +33,7 @@ from rlmba_pipelines.simulation.tables import TRAINING, Answer
 
 UNDER_USE = "under_use"  # measured on validation, where every modality is fitted alone too
 DIGITS = 6
+OF_A_RUN = ("rounds", "fusion", "evidence", "difficulty", "balance", "policy")  # blocks of parameters that it reads
 METRICS = ("accuracy", "macro_accuracy", "macro_f1", "nll", "ece", "worst_decile", "worst_modality", "imbalance")
 
 
@@ -173,7 +174,8 @@ def _nearest_mean_accuracy(task: Task, hidden: pd.DataFrame, modality: str) -> f
 
 
 def _digest(asked: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    settings = {block: asked[block] for block in OF_A_RUN}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _place(folder: Path, cell: Cell) -> Path:
