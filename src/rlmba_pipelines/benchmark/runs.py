@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ from rlmba_pipelines.benchmark.protocol import ALL_LABELS, Cell, Control, Protoc
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.labeling import SimulatedOracle
-from rlmba_pipelines.learning.types import rng_of
+from rlmba_pipelines.learning.types import RoundState, rng_of
 from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.rounds.replay import hidden_labels, task_of
 from rlmba_pipelines.simulation import simulate
-from rlmba_pipelines.simulation.round import RoundResult, Task
+from rlmba_pipelines.simulation.round import Opened, Opening, RoundResult, Task, open_round
 from rlmba_pipelines.simulation.tables import TRAINING, Answer
 
 UNDER_USE = "under_use"  # measured on validation, where every modality is fitted alone too
@@ -101,7 +101,8 @@ def run_cell(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
     task, hidden = damaged(task, hidden, control.data, lost, rng)
     asked = asked_of(project, protocol, cell)
     oracle = SimulatedOracle(lambda ids: hidden[hidden["sample_id"].isin(ids)])
-    results = in_memory(task, oracle.label, asked)
+    data = f"{cell.set} {cell.condition} {cell.seed}"  # the damage of a condition is drawn by the seed
+    results = in_memory(task, oracle.label, asked, partial(opened_once, data))
     curve = [
         {
             "round": k,
@@ -121,11 +122,33 @@ def _told(result: RoundResult) -> dict[str, float]:
     return {**{name: float(result.test[name]) for name in METRICS}, **by_modality, **under_use}
 
 
-def in_memory(task: Task, answer: Answer, asked: Mapping[str, Any]) -> list[RoundResult]:
+def in_memory(
+    task: Task, answer: Answer, asked: Mapping[str, Any], opening: Opening = open_round
+) -> list[RoundResult]:
     """All rounds of a task under other parameters, nested like the YAML files, on one thread."""
     torch.set_num_threads(1)
     with threadpool_limits(limits=1):
-        return list(simulate(replace(task, parameters=Parameters(**asked)), answer))
+        return list(simulate(replace(task, parameters=Parameters(**asked)), answer, opening=opening))
+
+
+_first: dict[str, Opened] = {}  # the first round with a model of the last data and learner that this process had
+
+
+def opened_once(data: str, state: RoundState, task: Task, labels: pd.DataFrame) -> Opened:
+    """``open_round``; strategies that share the start batch share what is learned from it.
+
+    Args:
+        data: names samples and features.
+    """
+    if state.round_idx > 1:
+        return open_round(state, task, labels)
+    p = task.parameters.model_dump(mode="json", include=set(OF_A_RUN) - {"policy"})
+    learner = {**p, "rounds": {k: v for k, v in p["rounds"].items() if not k.startswith("strategy")}}
+    known_by = json.dumps([data, learner, labels.to_json(orient="split")], sort_keys=True, default=str)
+    if known_by not in _first:
+        _first.clear()
+        _first[known_by] = open_round(state, task, labels)
+    return replace(_first[known_by], state=state)
 
 
 @lru_cache(2)

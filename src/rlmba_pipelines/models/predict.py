@@ -77,6 +77,8 @@ def subset_predictor(
         embedded = [(network.embed(blocks), had, n) for blocks, had, n in _batches(features, config, device)]
 
     def predict(only: frozenset[str]) -> np.ndarray:
+        if not only:
+            return np.tile(state.tensors[FREQUENCY].astype(np.float64), (len(features), 1))
         seen_M = _seen(state, only).to(device)
         parts = []
         with torch_threads(config.threads), torch.inference_mode():

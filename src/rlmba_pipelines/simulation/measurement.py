@@ -66,10 +66,15 @@ def _measure(model: FusionState, features: Features, held: Labels, fusion: Fusio
     if not len(held):
         return {}
     held_features = features.take(held.sample_ids)
-    found = measure(predict_fusion(model, held_features, fusion), held)
+    predictions = predict_fusion(model, held_features, fusion)
+    found, of_subset = measure(predictions, held), subset_predictor(model, held_features, fusion)
+
+    def probabilities_of(subset: frozenset[str]) -> np.ndarray:
+        return predictions.probabilities_NC if len(subset) == len(features.modalities) else of_subset(subset)
+
     return {
         **found,
-        **contributions(subset_predictor(model, held_features, fusion), held, features.modalities),
+        **contributions(probabilities_of, held, features.modalities),
         "n_classes": len(model.classes),
         "n": len(held),
         "n_correct": round(found["accuracy"] * len(held)),

@@ -5,7 +5,7 @@ What the benchmark, the reference of the report and tests run: no files, no Kedr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -175,6 +175,9 @@ def decide_with(opened: Opened, task: Task, answer: Answer, action: Action) -> R
     return decide_round(replace(opened, state=replace(opened.state, policy=policy)), task, answer)
 
 
+Opening = Callable[[RoundState, Task, pd.DataFrame], Opened]
+
+
 def run_round(
     state: RoundState,
     task: Task,
@@ -183,22 +186,29 @@ def run_round(
     *,
     buy: bool = True,
     baselines: Sequence[str] = (),
+    opening: Opening = open_round,
 ) -> RoundResult:
     """Train, measure, appraise the pool, adapt, choose and buy; with ``buy=False`` only train and measure."""
     if not buy:
         model, validation, test = _measured(state, task, labels)
         return RoundResult(model, validation, test, empty_batch(state.round_idx), labels, labels, state)
-    return decide_round(open_round(state, task, labels), task, answer, baselines)
+    return decide_round(opening(state, task, labels), task, answer, baselines)
 
 
 def simulate(
-    task: Task, answer: Answer, *, start: pd.DataFrame | None = None, baselines: Sequence[str] = ()
+    task: Task,
+    answer: Answer,
+    *,
+    start: pd.DataFrame | None = None,
+    baselines: Sequence[str] = (),
+    opening: Opening = open_round,
 ) -> Iterator[RoundResult]:
     """All rounds of a run and the closing measurement, one result each.
 
     Args:
         start: the labels after a start batch that another run bought already; None buys one.
         baselines: of the published reward, see :func:`decide_round`; none: the reward of the parameters.
+        opening: in place of ``open_round``, for runs that share a round.
     """
     p = task.parameters
     if start is None:
@@ -213,7 +223,7 @@ def simulate(
     for _ in range(p.rounds.rounds):
         if nothing_to_buy(task.prices, labels, p.rounds):
             break
-        result = run_round(state, task, labels, answer, baselines=baselines)
+        result = run_round(state, task, labels, answer, baselines=baselines, opening=opening)
         yield result
         state, labels = result.state, result.labels_next
         if state.stopped:
