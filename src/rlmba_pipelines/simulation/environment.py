@@ -43,7 +43,7 @@ class LabelingRounds(gymnasium.Env[np.ndarray, np.ndarray]):
         answer: who labels; None only with the toy task.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
 
     def __init__(self, task: Task | None = None, answer: Answer | None = None) -> None:
         if task is None:
