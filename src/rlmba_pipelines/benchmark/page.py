@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from rlmba_pipelines.benchmark.goals import Verdict, best_baseline, verdicts
 from rlmba_pipelines.benchmark.protocol import ALL_LABELS, MAIN, Protocol
 from rlmba_pipelines.benchmark.runs import UNDER_USE
 from rlmba_pipelines.benchmark.tables import TARGETS, areas, comparison, mean_over_sets
@@ -52,6 +53,7 @@ def page(
         "over seeds with the 95 % interval and p of the paired t-test; *Holm* is adjusted for all strategies of a set.",
         "",
         *_verdict(protocol, values),
+        *_goals(verdicts(protocol, values, needed)),
         "![Learning curves of every strategy on each set; the numbers are in the tables below](benchmarks_curves.svg)",
         "",
         "![Difference in area to random with 95 % intervals](benchmarks_forest.svg)",
@@ -89,12 +91,10 @@ def page(
 def _verdict(protocol: Protocol, values: pd.DataFrame) -> list[str]:
     """The candidate against the best single baseline, in sentences; its own variants are none."""
     main = values[values["condition"] == MAIN]
-    means = main.groupby(["strategy", "set"])["area"].mean().unstack().dropna()
-    if protocol.candidate not in means.index or main["seed"].nunique() < 2:
+    best = best_baseline(protocol, main)
+    if protocol.candidate not in set(main["strategy"]) or main["seed"].nunique() < 2 or best is None:
         return []
-    own = [name for name in (protocol.candidate, *protocol.variants) if name in means.index]
-    rivals = means.drop(index=own).mean(axis=1).sort_values(ascending=False)
-    best = str(rivals.index[0])
+    means = main.groupby(["strategy", "set"])["area"].mean().unstack().dropna()
     lines = []
     for rival in dict.fromkeys((best, protocol.reference)):
         mean, low, high, p = mean_over_sets(values, protocol.candidate, rival)
@@ -105,6 +105,15 @@ def _verdict(protocol: Protocol, values: pd.DataFrame) -> list[str]:
     ahead = means.idxmax()
     first = ", ".join(f"{name}: {ahead[name]}" for name in means.columns)
     return [" ".join(lines) + f" Largest mean area on each set: {first}.", ""]
+
+
+def _goals(found: list[Verdict]) -> list[str]:
+    if not found:
+        return []
+    lines = ["## What it was to show", "", "| goal | found | |", "|---|---|---|"]
+    for one in found:
+        lines.append(f"| {one.goal} | {one.found} | {'reached' if one.reached else '**missed**'} |")
+    return [*lines, ""]
 
 
 def _set_table(protocol: Protocol, set_name: str, table: pd.DataFrame, needed: pd.DataFrame) -> list[str]:

@@ -72,6 +72,25 @@ class Control(_Frozen):
     strategies: tuple[str, ...] = ()
 
 
+class Goals(_Frozen):
+    """What the benchmark was to show; areas in points.
+
+    Attributes:
+        over_best_baseline: of the candidate's area above the best single baseline's, mean over sets.
+        over_reference: of its area above the reference's, by set.
+        labels_share: of the labels that the reference needs, at most, on ``labels_sets`` sets.
+        equivalence: what nothing may differ by where nothing can be learned.
+        better_variants: variants that were to be above the candidate.
+    """
+
+    over_best_baseline: float
+    over_reference: dict[str, float]
+    labels_share: Share
+    labels_sets: int
+    equivalence: float
+    better_variants: tuple[str, ...]
+
+
 class Protocol(_Frozen):
     """The whole file."""
 
@@ -92,6 +111,7 @@ class Protocol(_Frozen):
     controls: dict[str, Control]
     control_strategies: tuple[str, ...]
     unimodal: tuple[str, ...]
+    goals: Goals
 
     def parameters(self, cell: Cell) -> dict[str, Any]:
         """What a cell changes in ``conf/base``, nested."""

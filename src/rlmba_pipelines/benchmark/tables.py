@@ -61,6 +61,15 @@ def comparison(values: pd.DataFrame, against: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def one_family(values: pd.DataFrame, against: str) -> pd.DataFrame:
+    """The comparisons of ``comparison``, ``p_holm`` adjusted for all of them at once."""
+    found = comparison(values, against) if len(values) else values
+    if "p" not in found:
+        return found.iloc[:0]
+    table = found.dropna(subset=["p"])
+    return table.assign(p_holm=holm(table["p"].to_numpy()))
+
+
 def mean_over_sets(values: pd.DataFrame, a: str, b: str) -> tuple[float, float, float, float]:
     """Mean over sets of ``a - b`` in the main condition, its 95 % interval and p, paired over seeds."""
     main = values[values["condition"] == MAIN].pivot(index="seed", columns=["strategy", "set"], values="area")
