@@ -75,9 +75,12 @@ def page(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> str:
     ]
     if frame.empty:
         return "\n".join([*lines, "No run is on file yet.", ""])
-    missing = sorted({*protocol["arms"], *protocol["ablations"]} - set(frame["arm"]))
+    arms, n_seeds = {**protocol["arms"], **protocol["ablations"]}, frame.groupby("arm")["seed"].nunique()
+    asked = dict.fromkeys(protocol["arms"], len(protocol["seeds"]))
+    asked |= dict.fromkeys(protocol["ablations"], len(protocol["ablation_seeds"]))
+    missing = [f"`{arm}` ({n_seeds.get(arm, 0)} of {n} seeds)" for arm, n in asked.items() if n_seeds.get(arm, 0) < n]
     lines += ["Computed on " + "; ".join(sorted({one["device"] for one in runs})) + ".", ""]
-    lines += [f"Not run yet: {', '.join(f'`{arm}`' for arm in missing)}.", ""] if missing else []
+    lines += [f"Not run to the end: {', '.join(missing)}.", ""] if missing else []
     final = frame["labels"].max()
     last = frame[frame["labels"] == final]
     lines += ["![Accuracy over labels](benchmarks_vqa.svg)", "", "## After the last purchase", ""]
@@ -107,8 +110,9 @@ def page(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> str:
         cells = [_needed(of_arm, random, seeds, k, final) for k in PARTS]
         lines.append("| " + " | ".join([f"`{arm}`", str(len(seeds)), *cells]) + " |")
     lines += ["", "## Does each doubt point to its cause", ""]
-    lines += ["AUROC over the candidates, mean over runs of the last scored round (in brackets the first).", ""]
-    told = [[r["localisation"] for r in one["rounds"] if "localisation" in r] for one in runs]
+    lines += ["AUROC over the candidates, mean over the runs that learn like the whole system; last scored round (first).", ""]
+    alike = [one for one in runs if not arms[one["arm"]].get("vlm")]
+    told = [[r["localisation"] for r in one["rounds"] if "localisation" in r] for one in alike]
     causes = list(CAUSES.values())
     lines += ["| doubt | " + " | ".join(causes) + " |", "|---|" + "---|" * len(causes)]
     for doubt in (*CAUSES, "entropy"):
