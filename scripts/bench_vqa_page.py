@@ -110,7 +110,7 @@ def page(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> str:
         cells = [_needed(of_arm, random, seeds, k, final) for k in PARTS]
         lines.append("| " + " | ".join([f"`{arm}`", str(len(seeds)), *cells]) + " |")
     lines += ["", "## Does each doubt point to its cause", ""]
-    lines += ["AUROC over the candidates, mean over runs that learn like the whole system; last scored round (first).", ""]
+    lines += ["AUROC over the candidates; runs that learn like the whole system; last scored round (first).", ""]
     alike = [one for one in runs if not arms[one["arm"]].get("vlm")]
     told = [[r["localisation"] for r in one["rounds"] if "localisation" in r] for one in alike]
     causes = list(CAUSES.values())
