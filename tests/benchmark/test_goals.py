@@ -38,7 +38,7 @@ def runs_of(
 
 def found(runs: pd.DataFrame) -> dict[str, Verdict]:
     values, needed = tables.areas(runs), tables.labels_needed(runs, "random")
-    return {one.goal.split()[0]: one for one in verdicts(PROTOCOL, values, needed)}
+    return {one.goal.split()[0]: one for one in verdicts(PROTOCOL, runs, values, needed)}
 
 
 def test_what_is_above_by_enough_is_reached() -> None:
@@ -59,6 +59,20 @@ def test_what_is_above_by_too_little_or_below_is_missed() -> None:
     low = found(runs_of(LEVEL, changed={("tux-13", "rl_mba"): 0.43}))
     assert low["above"].reached is False
     assert low["above"].found == "+6.00 on emoji-70, +3.00 on tux-13"
+
+
+def test_a_modality_that_pays_for_the_accuracy_of_all_is_told() -> None:
+    runs = runs_of(LEVEL)
+    fair = found(runs.assign(worst_modality=runs["accuracy"] - 0.1))["worst"]
+    assert fair.reached
+    assert "+0.00" in fair.found
+    paid = runs["strategy"].map({"rl_mba": 0.05}).fillna(0.0)
+    unfair = found(runs.assign(worst_modality=runs["accuracy"] - 0.1 - paid))["worst"]
+    assert not unfair.reached
+    assert "-5.00 [" in unfair.found
+    unused = pd.concat([runs, runs.assign(condition="under_use", under_use=0.1 - paid)])
+    assert found(unused)["under-use"].reached  # less of it is better
+    assert not found(unused.assign(under_use=0.1 + paid))["under-use"].reached
 
 
 def test_a_variant_has_to_be_above_on_all_sets_and_is_no_baseline() -> None:

@@ -99,3 +99,17 @@ def test_the_mean_over_sets_is_paired_over_seeds() -> None:
     mean, low, high, p = tables.mean_over_sets(tables.areas(runs), "good", "random")
     row = tables.comparison(tables.areas(runs_of(CURVES)), "random").set_index("strategy").loc["good"]
     assert (mean, low, high, p) == pytest.approx((row["difference"], row["low"], row["high"], row["p"]))
+
+
+def test_what_is_compared_at_equal_accuracy_is_read_off_both_curves() -> None:
+    runs = runs_of({"random": [[0.2, 0.4, 0.6]] * 2, "good": [[0.3, 0.5, 0.9]] * 2, ALL_LABELS: [[0.8]] * 2})
+    runs["worst"] = runs["accuracy"] * 0.5
+    runs.loc[runs["strategy"] == "good", "worst"] -= 0.03
+    runs.loc[(runs["strategy"] == "good") & (runs["accuracy"] == 0.9), "worst"] -= 0.04
+    [row] = tables.at_equal_accuracy(runs, "worst", "random").to_dict("records")
+    # from 0.3 to 0.6; beyond 0.5 the loss grows by 0.01 in 0.1, on a third of the way
+    at = np.linspace(0.3, 0.6, tables.GRID)
+    assert row["difference"] == pytest.approx(-100 * (0.03 + np.maximum(at - 0.5, 0) * 0.1).mean())
+    assert (row["set"], row["strategy"], row["seeds"]) == ("s", "good", 2)
+    apart = runs_of({"random": [[0.1, 0.2]] * 2, "good": [[0.3, 0.5]] * 2}).assign(worst=0.0)
+    assert tables.at_equal_accuracy(apart, "worst", "random").empty

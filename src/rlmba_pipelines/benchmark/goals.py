@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from rlmba_pipelines.benchmark.protocol import MAIN, Protocol
-from rlmba_pipelines.benchmark.tables import ALPHA, TARGETS, comparison, mean_over_sets, one_family
+from rlmba_pipelines.benchmark.runs import UNDER_USE
+from rlmba_pipelines.benchmark.tables import ALPHA, TARGETS, at_equal_accuracy, comparison, mean_over_sets, one_family
 
 FEW = 2  # seeds of a pair, at least
 
@@ -21,7 +22,9 @@ class Verdict(NamedTuple):
     reached: bool
 
 
-def verdicts(protocol: Protocol, values: pd.DataFrame, needed: pd.DataFrame) -> list[Verdict]:
+def verdicts(
+    protocol: Protocol, runs: pd.DataFrame, values: pd.DataFrame, needed: pd.DataFrame
+) -> list[Verdict]:
     """Every goal that the runs say something about.
 
     Args:
@@ -31,7 +34,8 @@ def verdicts(protocol: Protocol, values: pd.DataFrame, needed: pd.DataFrame) -> 
     main = values[values["condition"] == MAIN]
     found = list(_null(protocol, values))
     if protocol.candidate in set(main["strategy"]) and main["seed"].nunique() >= FEW:
-        found = [*_areas(protocol, main), *_labels(protocol, needed), *_learned(protocol, main), *found]
+        of_main = [*_areas(protocol, main), *_labels(protocol, needed), *_balance(protocol, runs)]
+        found = [*of_main, *_learned(protocol, main), *found]
     return found
 
 
@@ -85,6 +89,27 @@ def _labels(protocol: Protocol, needed: pd.DataFrame) -> Iterator[Verdict]:
             told,
             int((rows["share"] <= goals.labels_share).sum()) >= goals.labels_sets,
         )
+
+
+def _balance(protocol: Protocol, runs: pd.DataFrame) -> Iterator[Verdict]:
+    """The single modalities must not pay for the accuracy of all."""
+    candidate, reference = protocol.candidate, protocol.reference
+    wanted = {"worst modality's accuracy": (MAIN, "worst_modality", 1), "under-use": (UNDER_USE, UNDER_USE, -1)}
+    for told, (condition, metric, sign) in wanted.items():
+        if metric not in runs:
+            continue
+        measured = runs[(runs["condition"] == condition) & runs["strategy"].isin([candidate, reference])]
+        gaps = at_equal_accuracy(measured.dropna(subset=[metric]).assign(condition=MAIN), metric, reference)
+        if len(gaps):
+            worse = gaps["high" if sign > 0 else "low"] * sign < 0
+            yield Verdict(
+                f"{told} no worse than under {reference}, at equal accuracy",
+                ", ".join(
+                    f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}] on {row['set']}"
+                    for _, row in gaps.iterrows()
+                ),
+                not worse.any(),
+            )
 
 
 def _learned(protocol: Protocol, main: pd.DataFrame) -> Iterator[Verdict]:

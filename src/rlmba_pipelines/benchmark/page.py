@@ -53,7 +53,7 @@ def page(
         "over seeds with the 95 % interval and p of the paired t-test; *Holm* is adjusted for all strategies of a set.",
         "",
         *_verdict(protocol, values),
-        *_goals(verdicts(protocol, values, needed)),
+        *_goals(verdicts(protocol, runs, values, needed)),
         "![Learning curves of every strategy on each set; the numbers are in the tables below](benchmarks_curves.svg)",
         "",
         "![Difference in area to random with 95 % intervals](benchmarks_forest.svg)",

@@ -16,6 +16,7 @@ from rlmba_pipelines.learning.metrics.statistics import holm, paired_difference
 
 CELL = ["set", "condition", "strategy", "seed"]
 ALPHA = 0.05
+GRID = 21
 TARGETS = (0.90, 0.95, 0.99)  # of the accuracy with all labels
 
 
@@ -76,6 +77,36 @@ def mean_over_sets(values: pd.DataFrame, a: str, b: str) -> tuple[float, float, 
     mean_a, mean_b = (main.xs(name, axis=1, level="strategy").to_numpy().mean(axis=1) for name in (a, b))
     gap = paired_difference(mean_a, mean_b)
     return gap.mean, gap.low, gap.high, gap.p
+
+
+def at_equal_accuracy(runs: pd.DataFrame, metric: str, against: str) -> pd.DataFrame:
+    """``metric`` of every strategy minus that of ``against`` at equal accuracy, main condition, in points.
+
+    A better strategy needs fewer labels for an accuracy; compared at equal labels it would be compared with a worse
+    model. Of each pair of runs both curves, straight between rounds, are read at ``GRID`` accuracies that both reach.
+
+    Returns:
+        ``set, strategy, seeds, difference, low, high, p``, paired over seeds; pairs without a common accuracy are out.
+    """
+    rows = []
+    for set_name, of_set in runs[(runs["condition"] == MAIN) & (runs["strategy"] != ALL_LABELS)].groupby("set"):
+        curves = {
+            key: run.sort_values("accuracy")[["accuracy", metric]].to_numpy()
+            for key, run in of_set.groupby(["strategy", "seed"])
+        }
+        for strategy in dict.fromkeys(name for name, _ in curves if name != against):
+            gaps = []
+            for seed in (seed for name, seed in curves if name == strategy and (against, seed) in curves):
+                ours, theirs = curves[strategy, seed], curves[against, seed]
+                low, high = max(ours[0, 0], theirs[0, 0]), min(ours[-1, 0], theirs[-1, 0])
+                if low < high:
+                    at = np.linspace(low, high, GRID)
+                    gaps.append(100 * float((np.interp(at, *ours.T) - np.interp(at, *theirs.T)).mean()))
+            if len(gaps) > 1:
+                gap = paired_difference(np.array(gaps), np.zeros(len(gaps)))
+                row = {"set": set_name, "strategy": strategy, "seeds": len(gaps), "difference": gap.mean}
+                rows.append({**row, "low": gap.low, "high": gap.high, "p": gap.p})
+    return pd.DataFrame(rows, columns=["set", "strategy", "seeds", "difference", "low", "high", "p"])
 
 
 def labels_needed(runs: pd.DataFrame, reference: str) -> pd.DataFrame:
