@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from rlmba_pipelines.benchmark import tables
 from rlmba_pipelines.benchmark.page import page
@@ -45,6 +46,8 @@ def test_areas_balance_and_the_verdict_are_those_of_the_runs():
     assert "each round looks at 4,000 samples of the pool" in text
     [row] = [line for line in text.splitlines() if line.startswith("| tux-13 | rl_mba | 50.")]
     assert row.endswith("| 43.0 | -2.00 [-2.00, -2.00] |")
+    [row] = [line for line in text.splitlines() if line.startswith("| tux-13 | margin | 40.")]
+    assert float(row.split(" | ")[4].split()[0]) == pytest.approx(10, abs=1)  # where both are equally accurate
     assert "Under-use" not in text
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from rlmba_pipelines.benchmark.goals import Verdict, best_baseline, verdicts
 from rlmba_pipelines.benchmark.protocol import ALL_LABELS, MAIN, Protocol
 from rlmba_pipelines.benchmark.runs import UNDER_USE
-from rlmba_pipelines.benchmark.tables import TARGETS, areas, comparison, mean_over_sets
+from rlmba_pipelines.benchmark.tables import TARGETS, areas, at_equal_accuracy, comparison, mean_over_sets
 
 
 def machine() -> dict[str, Any]:
@@ -152,14 +152,19 @@ def _balance(protocol: Protocol, runs: pd.DataFrame) -> list[str]:
     worst, imbalance = (comparison(areas(main, name), protocol.reference) for name in ("worst_modality", "imbalance"))
     lines = [
         "Means over a run, as the area is: accuracy of the worst modality's own head, and the imbalance of Shapley "
-        "values (0: all modalities contribute alike), both times 100.",
+        f"values (0: all modalities contribute alike), both times 100. *At equal accuracy*: the former minus that of "
+        f"{protocol.reference} where both fused models are equally accurate, which {protocol.reference} is with more "
+        "labels.",
         "",
-        f"| set | strategy | worst modality | minus {protocol.reference} [95 %] | imbalance | minus "
-        f"{protocol.reference} [95 %] |",
-        "|---|---|---|---|---|---|",
+        f"| set | strategy | worst modality | minus {protocol.reference} [95 %] | at equal accuracy [95 %] "
+        f"| imbalance | minus {protocol.reference} [95 %] |",
+        "|---|---|---|---|---|---|---|",
     ]
+    equal = at_equal_accuracy(main, "worst_modality", protocol.reference).set_index(["set", "strategy"])
     for (_, left), (_, right) in zip(worst.iterrows(), imbalance.iterrows(), strict=True):
-        cells = [left["set"], left["strategy"], f"{left.area:.2f}", _gap(left), f"{right.area:.1f}", _gap(right)]
+        key = (left["set"], left["strategy"])
+        fair = _gap(equal.loc[key]) if key in equal.index else ""
+        cells = [*key, f"{left.area:.2f}", _gap(left), fair, f"{right.area:.1f}", _gap(right)]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, "", *_under_use(protocol, runs)]
 
