@@ -16,12 +16,19 @@ from rlmba_pipelines.reporting.canvas import spread, styled
 from rlmba_pipelines.reporting.palette import LIGHT
 
 PANEL = (4.6, 3.7)  # inches
+COLUMNS = 2
 OTHERS = "#9aa3ad"  # a strategy that is shown for comparison only
 
 
 def _panels(n: int, size: tuple[float, float] = PANEL) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(size[0] * n, size[1]), layout="constrained", facecolor=LIGHT["surface"])
-    return figure, list(np.atleast_1d(figure.subplots(1, n)))
+    """``n`` panels, row by row; a page shows no more than two beside each other in a size that can be read."""
+    columns = min(n, COLUMNS)
+    rows = -(-n // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained", facecolor=LIGHT["surface"])
+    panels = list(np.atleast_1d(figure.subplots(rows, columns)).flat)
+    for left_over in panels[n:]:
+        left_over.remove()
+    return figure, panels[:n]
 
 
 @styled
@@ -68,16 +75,19 @@ def forest(table: pd.DataFrame, candidate: str) -> Figure:
     sets = list(dict.fromkeys(main["set"]))
     order = main.groupby("strategy")["difference"].mean().sort_values().index.tolist()
     figure, panels = _panels(len(sets), (4.2, 0.27 * len(order) + 1.2))
-    for column, (axes, set_name) in enumerate(zip(panels, sets, strict=True)):
+    for place, (axes, set_name) in enumerate(zip(panels, sets, strict=True)):
         rows = main[main["set"] == set_name].set_index("strategy").reindex(order)
         for y, (name, row) in enumerate(rows.iterrows()):
             color = LIGHT["strategy"] if name == candidate else LIGHT["reference"]
             axes.plot([row["low"], row["high"]], [y, y], color=color, linewidth=2)
             axes.plot(row["difference"], y, marker="D" if name == candidate else "o", color=color, markersize=6)
         axes.axvline(0, color=LIGHT["ink"], linewidth=1)
-        axes.set_yticks(range(len(order)), list(map(str, order)) if column == 0 else [""] * len(order), fontsize=9)
+        named = place % COLUMNS == 0
+        axes.set_yticks(range(len(order)), list(map(str, order)) if named else [""] * len(order), fontsize=9)
         axes.set_title(set_name, loc="left", fontsize=10)
-        axes.set_xlabel("area minus random's, points")
+        axes.set_xlabel("area minus random's, points", fontsize=10)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.tick_params(axis="x", labelsize=9)
         axes.grid(axis="x")
     return figure
 
@@ -141,7 +151,8 @@ def pareto(runs: pd.DataFrame, candidate: str, reference: str) -> Figure:
             axes.plot(x, y, "D" if name == candidate else "o", color=color)
             axes.annotate(name, (x, y), (5, 3), textcoords="offset points", fontsize=7, color=LIGHT["muted"])
         axes.set_title(f"{set_name}: area, points", loc="left", fontsize=10)
-        axes.set_xlabel("imbalance of the modalities (0 is even)")
+        axes.set_xlabel("imbalance of the modalities (0 is even)", fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.tick_params(labelsize=9)
         axes.grid(axis="both")
     return figure
