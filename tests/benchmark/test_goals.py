@@ -49,6 +49,8 @@ def test_what_is_above_by_enough_is_reached() -> None:
     assert told["above"].found == "+6.00 on emoji-70, +6.00 on tux-13"
     # 0.549 of 0.61 is reached at 249 labels by random, at 189 by rl_mba
     assert told["90"].found == "76 % on emoji-70, 76 % on tux-13, 76 % on han"
+    low = found(runs_of(LEVEL, changed={("han", "rl_mba"): 0.3}))
+    assert low["90"].found == "76 % on emoji-70, 76 % on tux-13, not reached by both on han"
 
 
 def test_what_is_above_by_too_little_or_below_is_missed() -> None:

@@ -65,5 +65,5 @@ def test_a_run_on_file_counts_until_something_that_it_reads_is_changed() -> None
     known = runs._digest(asked)
     for block in ("report", "benchmark", "tracking", "labeling", "vlm"):
         assert runs._digest({**asked, block: {"another": "knob"}}) == known
-    for block in ("rounds", "fusion", "evidence", "difficulty", "balance", "policy"):
+    for block in ("encoders", "rounds", "fusion", "evidence", "difficulty", "balance", "policy"):
         assert runs._digest({**asked, block: {**asked[block], "another": "knob"}}) != known

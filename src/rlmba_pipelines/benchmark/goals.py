@@ -80,9 +80,12 @@ def _areas(protocol: Protocol, main: pd.DataFrame) -> Iterator[Verdict]:
 
 def _labels(protocol: Protocol, needed: pd.DataFrame) -> Iterator[Verdict]:
     goals = protocol.goals
-    rows = needed[(needed["strategy"] == protocol.candidate) & (needed["target"] == TARGETS[0])].dropna()
+    rows = needed[(needed["strategy"] == protocol.candidate) & (needed["target"] == TARGETS[0])]
     if len(rows):
-        told = ", ".join(f"{100 * float(share):.0f} % on {name}" for share, name in _pairs(rows, "share", "set"))
+        told = ", ".join(
+            f"not reached by both on {name}" if pd.isna(share) else f"{100 * float(share):.0f} % on {name}"
+            for share, name in _pairs(rows, "share", "set")
+        )
         yield Verdict(
             f"{100 * TARGETS[0]:.0f} % of the accuracy with all labels for at most {100 * goals.labels_share:.0f} % of "
             f"the labels of {protocol.reference}, on {goals.labels_sets} sets",

@@ -33,7 +33,8 @@ from rlmba_pipelines.simulation.tables import TRAINING, Answer
 
 UNDER_USE = "under_use"  # measured on validation, where every modality is fitted alone too
 DIGITS = 6
-OF_A_RUN = ("rounds", "fusion", "evidence", "difficulty", "balance", "policy")  # blocks of parameters that it reads
+# blocks of parameters that a run hangs on, the first two by its features
+OF_A_RUN = ("ingest", "encoders", "rounds", "fusion", "evidence", "difficulty", "balance", "policy")
 METRICS = ("accuracy", "macro_accuracy", "macro_f1", "nll", "ece", "worst_decile", "worst_modality", "imbalance")
 
 
