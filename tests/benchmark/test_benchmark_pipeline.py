@@ -63,9 +63,7 @@ def test_a_benchmark_measures_compares_and_goes_on_where_it_stopped(benchmarked:
     assert {path: path.stat().st_mtime_ns for path in kept} == kept  # run once
     assert json.loads(files[0].read_text())["curve"] == before["curve"]  # and the same again
 
-
-def test_one_control_alone_is_shown_beside_what_is_on_file_in_all_its_seeds(benchmarked: Project) -> None:
-    run(benchmarked, SMOKE)
+    # one control alone, beside what is on file in all its seeds
     (benchmarked.path / RUNS / "small/main/margin/1001.json").unlink()
     run(benchmarked, "benchmark.sets=[small]", "benchmark.conditions=[noise]", "benchmark.strategies=[random]")
     runs = pd.read_csv(benchmarked.path / "data/08_reporting/benchmark/runs.csv")
