@@ -281,22 +281,3 @@ class Parameters(_Block):
     report: ReportConfig = ReportConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     tracking: TrackingConfig = TrackingConfig()
-
-
-# block -> <name> of conf/base/parameters_<name>.yml
-BLOCK_FILES = {
-    "rounds": "rounds",
-    "ingest": "ingest",
-    "encoders": "feature_extraction",
-    "fusion": "train_fusion",
-    "vlm": "vlm",
-    "evidence": "evidential_scoring",
-    "difficulty": "evidential_scoring",
-    "balance": "policy_selection",
-    "policy": "policy_selection",
-    "labeling": "labeling",
-    "label_studio": "labeling",
-    "report": "report",
-    "benchmark": "benchmark",
-    "tracking": "tracking",
-}

@@ -8,7 +8,8 @@ import yaml
 from pydantic import BaseModel
 
 from conftest import ROOT
-from rlmba_pipelines.config import BLOCK_FILES, Parameters
+from rlmba_pipelines.config import Parameters
+from rlmba_pipelines.rounds.parameters import BLOCK_FILES
 from rlmba_pipelines.rounds.unroll import CARRIED, SHARED, build_final, build_round, stage_name, unroll
 
 

@@ -10,12 +10,30 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from rlmba_pipelines.config import BLOCK_FILES, Parameters
+from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.learning.acquisition import check_options
 from rlmba_pipelines.learning.policy import start_policy
 from rlmba_pipelines.learning.types import UserError, rng_of
 from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.simulation.decide import prior_of
+
+# block -> <name> of conf/base/parameters_<name>.yml
+BLOCK_FILES = {
+    "rounds": "rounds",
+    "ingest": "ingest",
+    "encoders": "feature_extraction",
+    "fusion": "train_fusion",
+    "vlm": "vlm",
+    "evidence": "evidential_scoring",
+    "difficulty": "evidential_scoring",
+    "balance": "policy_selection",
+    "policy": "policy_selection",
+    "labeling": "labeling",
+    "label_studio": "labeling",
+    "report": "report",
+    "benchmark": "benchmark",
+    "tracking": "tracking",
+}
 
 # what may change from one call to the next without changing what a committed round holds
 FREE_PARAMETERS: dict[str, set[str] | None] = {
