@@ -100,7 +100,7 @@ _start: dict[str, Learned] = {}  # of the last seed and learner that this proces
 
 
 def learn_the_start_once(task: QuestionTask, labels: pd.DataFrame, state: RoundState, last: bool) -> Learned:
-    """Arms of a seed that differ in what they buy learn the same from the start batch: a quarter of a run."""
+    """Arms of a seed that differ in what they buy learn the same from the start batch, one training of four."""
     if state.round_idx > 1:
         return learn(task, labels, state, last)
     known_by = {"learner": task.parameters.vlm.model_dump(mode="json"), "bought": sorted(labels["sample_id"])}

@@ -25,13 +25,6 @@ ROOT = Path(__file__).resolve().parents[1]
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 220), "gray": (128, 128, 128)}
 WORDS = {"red": "fire rose", "green": "grass leaf", "blue": "sky sea", "gray": "stone fog"}
 
-LONG = ("test_memory_of_pools", "test_kill_sweep", "test_same_everywhere", "test_benchmark_pipeline")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes a minute comes first, so that no worker is left with it while the other has nothing to do."""
-    items.sort(key=lambda item: not any(name in item.nodeid for name in LONG))
-
 
 @contextmanager
 def standing_project(folder: Path) -> Iterator[Project]:
