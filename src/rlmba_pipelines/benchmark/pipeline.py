@@ -56,8 +56,9 @@ def run_benchmark(protocol: dict[str, Any], folder: Path, benchmark: BenchmarkCo
     runs = run_all(project, asked, cells, folder, benchmark.workers)
     if benchmark.plan == "smoke":
         return runs
-    found = on_file(project, asked, everything, folder)
-    beside = [cell for cell in whole_parts(found, everything) if cell not in set(cells)]
+    chosen = set(cells)
+    found = on_file(project, asked, [cell for cell in everything if cell not in chosen], folder)
+    beside = [cell for cell in whole_parts({*chosen, *found}, everything) if cell in found]
     return pd.concat([runs, rows_of({cell: found[cell] for cell in beside})], ignore_index=True)
 
 

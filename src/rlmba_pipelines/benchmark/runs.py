@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -76,7 +76,7 @@ def on_file(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Pa
     }
 
 
-def whole_parts(found: Mapping[Cell, Any], cells: Sequence[Cell]) -> list[Cell]:
+def whole_parts(found: Collection[Cell], cells: Sequence[Cell]) -> list[Cell]:
     """The cells of every set, condition and strategy of which no seed is missing in ``found``."""
     missing = {(cell.set, cell.condition, cell.strategy) for cell in cells if cell not in found}
     return [cell for cell in cells if (cell.set, cell.condition, cell.strategy) not in missing]
