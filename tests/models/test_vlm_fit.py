@@ -10,11 +10,10 @@ from numpy.testing import assert_allclose
 from vlm_families import questions, quick, tiny
 
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.vlm import fit as module
 from rlmba_pipelines.models.vlm import regions
-from rlmba_pipelines.models.vlm.backbone import IGNORED, Vlm, targets_for, targets_of
-from rlmba_pipelines.models.vlm.fit import fit_vlm, sorted_out
+from rlmba_pipelines.models.vlm.backbone import IGNORED, Vlm, targets_of
+from rlmba_pipelines.models.vlm.fit import fit_vlm
 from rlmba_pipelines.models.vlm.state import pack_vlm
 from rlmba_pipelines.models.vlm.unfinished import Unfinished
 
@@ -85,19 +84,6 @@ def test_a_batch_in_parts_has_the_loss_and_the_gradient_of_the_whole(base, bough
     assert cut_log["gradient_norm"] == pytest.approx(log["gradient_norm"], rel=1e-4)
 
 
-def test_a_batch_of_contrasts_in_parts_is_the_whole_too(base, bought):
-    def sample(vlm, asked, seed):
-        return [["shape red circle so left", "so 6"] for _ in asked]
-
-    config = quick(min_steps=1, contrast_steps=1, train_batch_size=50)
-    logs = [
-        fit_vlm(base, bought[:5], config.model_copy(update={"accumulate": n}), seed=0, sample=sample)[1]
-        for n in (1, 4)
-    ]
-    assert logs[0]["contrasts"] == 10
-    assert_allclose(logs[1]["train_loss"], logs[0]["train_loss"], rtol=1e-5)
-
-
 def test_nothing_to_learn_from_and_chains_too_long_are_refused_before_the_first_step(base, bought, monkeypatch):
     monkeypatch.setattr(module, "descend", None)
     with pytest.raises(UserError, match="no answer to train on yet"):
@@ -153,49 +139,6 @@ def test_the_attention_loss_moves_the_head_into_the_region(base, bought):
     without, _ = fit_vlm(base, bought, quick(min_steps=30), seed=0)
     taught, _ = fit_vlm(base, bought, quick(min_steps=30, attention=1.0), seed=0)
     assert in_region(taught, bought) > 1.5 * in_region(without, bought)
-
-
-def test_sampled_chains_are_sorted_into_right_ones_and_contrasts(bought):
-    one = replace(bought[1], chain=("column red 2", "column blue 3"), answer="yes", regions=([0, 0, 1, 1], None))
-    given = join_chain(one.chain, one.answer)
-    tried = [given, "column red 1 so yes", "column red 1 so yes", "yes", "column red 4 so no", "so left", "so left"]
-    right, contrasts, share = sorted_out([one], [tried])
-    assert share == pytest.approx(4 / 7)
-    assert [(r.chain, r.answer, r.regions, r.sample_id) for r in right] == [(("column red 1",), "yes", (), "q001")]
-    assert [(c.right, c.wrong) for c in contrasts] == [(given, "column red 4 so no"), (given, "so left")]
-    assert sorted_out([], []) == ([], [], 0.0)
-
-
-def test_contrasts_make_right_chains_likelier_than_wrong_ones(base, bought):
-    def sample(vlm, asked, seed):
-        return [["column red 1 so left"] for _ in asked]
-
-    asked = [one for one in bought if one.answer != "left"]
-
-    def gap(vlm):
-        scores = []
-        for said in ([join_chain(one.chain, one.answer) for one in asked], ["column red 1 so left"] * len(asked)):
-            batch = targets_for(vlm, asked, said, longest=96)
-            with torch.no_grad():
-                logits = vlm.model(**batch.inputs).logits
-            scores.append(module.sequence_log_probability(logits, batch.labels_BT).mean())
-        return float(scores[0] - scores[1])
-
-    config = quick(min_steps=5, contrast_steps=15, contrast_learning_rate=1.0)
-    taught, log = fit_vlm(base, asked, config, seed=0, sample=sample)
-    without, _ = fit_vlm(base, asked, quick(min_steps=5), seed=0)
-    assert (log["sampled_right"], log["contrasts"]) == (0.0, len(asked))
-    assert gap(taught) > gap(without) + 0.5
-
-
-def test_rejection_sampling_learns_chains_that_end_right(base, bought):
-    def sample(vlm, asked, seed):
-        return [[f"no gray so {one.answer}"] for one in asked]
-
-    config = quick(rejection_sampling=True, min_steps=8)
-    taught, log = fit_vlm(base, bought, config, seed=0, sample=sample)
-    assert log["sampled_right"] == 1.0
-    assert not same(weights(taught), weights(fit_vlm(base, bought, quick(min_steps=8), seed=0, sample=sample)[0]))
 
 
 def test_what_is_packed_is_what_was_taught(base, bought):

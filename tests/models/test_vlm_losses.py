@@ -1,12 +1,20 @@
 """The losses of the vision-language learner against plain loops."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
 
 from rlmba_pipelines.models.vlm.backbone import IGNORED
-from rlmba_pipelines.models.vlm.losses import attention_loss, contrast_loss, sequence_log_probability, token_loss
+from rlmba_pipelines.models.vlm.losses import (
+    attention_loss,
+    contrast_loss,
+    reward_loss,
+    sequence_log_probability,
+    token_loss,
+)
 from rlmba_pipelines.models.vlm.regions import patches_of
 
 
@@ -105,3 +113,30 @@ def test_of_a_region_outside_or_empty_no_patch_has_a_share():
     assert not patches_of((1.2, 0.1, 0.3, 0.3), (4, 4)).any()
     assert not patches_of((0.2, 0.1, 0.0, 0.3), (4, 4)).any()
     assert patches_of((-0.5, -0.5, 0.75, 0.75), (4, 4)).tolist() == [1.0, *[0.0] * 15]
+
+
+def test_the_reward_loss_is_the_policy_gradient_of_every_group_that_can_be_drawn(rng):
+    n_draws, worth = 3, np.array([1.0, 0.0, 0.0, 1.0, 0.0])
+    logits = torch.from_numpy(rng.normal(size=5)).requires_grad_()
+    p = torch.softmax(logits, 0)
+    (expected,) = torch.autograd.grad((p * torch.from_numpy(worth)).sum(), logits)
+    found = torch.zeros(5, dtype=torch.float64)
+    for drawn in product(range(5), repeat=n_draws):
+        better = torch.from_numpy(worth[list(drawn)] - worth[list(drawn)].mean())
+        rows = logits.expand(n_draws, 2, 5)  # the word before, and the drawn one
+        labels = torch.tensor([[IGNORED, word] for word in drawn])
+        (slope,) = torch.autograd.grad(reward_loss(rows, labels, better), logits)
+        found -= slope * p.detach()[list(drawn)].prod() / n_draws
+    assert_allclose(found, expected * (n_draws - 1) / n_draws, atol=1e-7)
+
+
+def test_the_reward_loss_counts_every_target_word_of_a_text(rng):
+    logits = torch.from_numpy(rng.normal(size=(3, 6, 4)).astype(np.float32))
+    labels = torch.from_numpy(rng.integers(0, 4, (3, 6)))
+    labels[0, :4] = labels[1, :2] = IGNORED
+    better = torch.tensor([0.5, -0.25, -0.25])
+    log_p = torch.log_softmax(logits, -1).numpy()
+    wanted = -sum(
+        float(better[b]) * log_p[b, t - 1, labels[b, t]] for b in range(3) for t in range(1, 6) if labels[b, t] >= 0
+    )
+    assert float(reward_loss(logits, labels, better)) == pytest.approx(wanted, rel=1e-5)

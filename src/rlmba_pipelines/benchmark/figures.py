@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 from rlmba_pipelines.benchmark.protocol import ALL_LABELS, MAIN
 from rlmba_pipelines.benchmark.tables import areas
@@ -17,6 +19,7 @@ from rlmba_pipelines.reporting.palette import LIGHT
 
 PANEL = (4.6, 3.7)  # inches
 COLUMNS = 2
+NAME_PLACES = [(side, above) for above in (3, -9, 11, -17) for side in (5, -5)]  # beside a point, in points of type
 OTHERS = "#9aa3ad"  # a strategy that is shown for comparison only
 
 
@@ -142,17 +145,45 @@ def pareto(runs: pd.DataFrame, candidate: str, reference: str) -> Figure:
     """Accuracy against how evenly modalities contribute to the model (areas over labels); up and left is better."""
     figure, panels = _panels(runs["set"].nunique())
     main = runs[runs["condition"] == MAIN]
+    named: list[list[Annotation]] = []
     accuracy = areas(main).groupby(["set", "strategy"])["area"].mean()
     imbalance = areas(main, "imbalance").groupby(["set", "strategy"])["area"].mean() / 100
     for axes, set_name in zip(panels, dict.fromkeys(main["set"]), strict=True):
-        for name in accuracy[set_name].index:
+        named.append([])
+        by_area = accuracy[set_name].sort_values(ascending=False).index
+        for name in sorted(by_area, key=lambda name: name != candidate):  # first come, first served with a place
             color = LIGHT["strategy"] if name == candidate else LIGHT["ink"] if name == reference else OTHERS
             x, y = imbalance[set_name, name], accuracy[set_name, name]
             axes.plot(x, y, "D" if name == candidate else "o", color=color)
-            axes.annotate(name, (x, y), (5, 3), textcoords="offset points", fontsize=7, color=LIGHT["muted"])
+            named[-1].append(
+                axes.annotate(name, (x, y), (5, 3), textcoords="offset points", fontsize=7, color=LIGHT["muted"])
+            )
         axes.set_title(f"{set_name}: area, points", loc="left", fontsize=10)
         axes.set_xlabel("imbalance of the modalities (0 is even)", fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.tick_params(labelsize=9)
         axes.grid(axis="both")
+        axes.margins(x=0.15)
+    figure.draw_without_rendering()  # settles where the panels are
+    for names in named:
+        _keep_apart(names)
     return figure
+
+
+def _keep_apart(names: Sequence[Annotation]) -> None:
+    """Each name to a place beside its point that no point and no name has, within the panel, if there is one."""
+    axes = names[0].axes
+    assert axes is not None
+    room, points = axes.get_window_extent(), axes.transData.transform([name.xy for name in names])
+    taken = [Bbox.from_extents(*(point - 3), *(point + 3)) for point in points]
+    for name in names:
+        for side, above in NAME_PLACES:
+            name.set_position((side, above))
+            name.set_horizontalalignment("left" if side > 0 else "right")
+            box = name.get_window_extent()
+            if room.x0 <= box.x0 and box.x1 <= room.x1 and not any(box.overlaps(other) for other in taken):
+                break
+        else:
+            name.set_position(NAME_PLACES[0])
+            name.set_horizontalalignment("left")
+        taken.append(name.get_window_extent())

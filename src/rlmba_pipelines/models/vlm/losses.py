@@ -28,6 +28,20 @@ def contrast_loss(right_B: Tensor, wrong_B: Tensor, beta: float) -> Tensor:
     return -logsigmoid(beta * (right_B - wrong_B)).mean()
 
 
+def reward_loss(logits_BTV: Tensor, labels_BT: Tensor, better_B: Tensor) -> Tensor:
+    """Policy gradient of drawn texts, a sum over them: of its gradient, expected over the draws, minus the gradient of
+    the expected reward is left, (K − 1) / K of it where ``better_B`` is reward minus the mean of K draws.
+
+    Args:
+        better_B: by how much each is better than the others of its question.
+    """
+    wanted_BT = labels_BT[:, 1:]
+    log_p = -cross_entropy(
+        logits_BTV[:, :-1].float().flatten(0, 1), wanted_BT.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return -(better_B * log_p.view_as(wanted_BT).sum(1)).sum()
+
+
 def attention_loss(attention_BTT: Tensor, image_BT: Tensor, target_BTT: Tensor) -> Tensor:
     """Kullback-Leibler divergence from where a step's region lies to where the model looks, nats, mean over positions.
 
