@@ -1,0 +1,35 @@
+"""Names in a picture can be read."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Annotation
+
+from rlmba_pipelines.benchmark import figures
+
+CROWD = ["rl_mba", "random", "uncertainty_herding", "max_herding", "margin", "alfa_mix", "bmmal", "badge"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_names_of_strategies_that_lie_close_lie_on_no_name_and_on_no_point(seed):
+    rng = np.random.default_rng(seed)
+    rows = [
+        {"set": name_of_set, "condition": "main", "strategy": name, "seed": 1, "round": k, "labels": 100 * (k + 1),
+         "accuracy": accuracy, "imbalance": imbalance}
+        for name_of_set in ("a", "b", "c")
+        for name, accuracy, imbalance in zip(CROWD, rng.random(8), rng.random(8), strict=True)
+        for k in (0, 1)
+    ]  # fmt: skip
+    panels = figures.pareto(pd.DataFrame(rows), "rl_mba", "random").axes
+    assert len(panels) == 3
+    for axes in panels:
+        names = [child for child in axes.get_children() if isinstance(child, Annotation)]
+        assert sorted(name.get_text() for name in names) == sorted(CROWD)
+        boxes = [name.get_window_extent() for name in names]
+        assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+        points = axes.transData.transform([name.xy for name in names])
+        assert not [1 for box in boxes for x, y in points if box.contains(x, y)]
+        room = axes.get_window_extent()
+        assert all(room.x0 <= box.x0 and box.x1 <= room.x1 for box in boxes)
