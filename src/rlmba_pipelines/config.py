@@ -185,9 +185,9 @@ class VlmConfig(_Block):
     rejection_sampling: bool = False  # learn sampled chains that reach the right answer too
     contrast_steps: int = Field(0, ge=0)  # of contrastive reasoning: right against wrong chains (DPO); 0: off
     contrast_beta: float = Field(2.0, gt=0)
-    contrast_learning_rate: float = Field(0.1, gt=0)  # as a share of learning_rate
+    contrast_learning_rate: float = Field(0.01, gt=0)  # as a share of learning_rate
     reward_steps: int = Field(0, ge=0)  # of GRPO: sampled chains that end right are made likelier; 0: off
-    reward_learning_rate: float = Field(0.1, gt=0)  # as a share of learning_rate
+    reward_learning_rate: float = Field(0.03, gt=0)  # as a share of learning_rate
     attention: float = Field(0.0, ge=0, le=1)  # weight of the loss that shows one head where to look; 0: off
     attention_layer: int = -1
     attention_head: int = Field(0, ge=0)
