@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS ?= 1
 export KEDRO_LOGGING_CONFIG ?= conf/logging.yml
 
-.PHONY: help run test test-gpu test-statistical viz viz-site data data-emoji data-tuxpaint data-han e2e-label-studio e2e-mlflow e2e-airflow airflow-dag handoff-screenshots run-vqa data-scenes bench bench-vqa bench-full bench-overhead bench-selection ablations policy durability science docs clean distclean install lint types imports
+.PHONY: help run test test-gpu test-statistical viz viz-site data data-emoji data-tuxpaint data-han e2e-label-studio e2e-mlflow e2e-airflow airflow-dag handoff-screenshots report-screenshots run-vqa data-scenes bench bench-vqa bench-full bench-overhead bench-selection ablations policy durability science docs clean distclean install lint types imports
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -85,6 +85,9 @@ e2e-airflow: install .venv-airflow/bin/airflow  ## the DAG parsed and run by a r
 
 handoff-screenshots: install .venv-mlflow/bin/mlflow  ## the pictures of docs/handoff.md, of real servers on loopback (minutes)
 	@$(BIN)/python scripts/handoff_screenshots.py
+
+report-screenshots: install  ## the pictures of README.md, of the report that is there
+	@$(BIN)/python scripts/report_screenshots.py
 
 ablations: install  ## what each part of the default is worth, over ten seeds; docs/ablations.md (an hour or two, resumes)
 	@$(BIN)/python scripts/ablations.py

@@ -13,8 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from websockets.sync.client import ClientConnection, connect
 
+FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
+MAX_BYTES, WIDTH, COLORS = 250_000, 1400, 256
+NO_BROWSER = "There is no Chromium on this machine; install one (Debian: apt-get install chromium)."
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -97,3 +101,16 @@ class Browser:
         """Save what the page shows as PNG."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
+
+
+def saved(picture: Path, name: str, box: tuple[int, int, int, int] | None = None) -> None:
+    """A picture of a page into docs/figures, small enough for a repository."""
+    image = Image.open(picture).convert("RGB").crop(box)
+    image.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
+    FIGURES.mkdir(exist_ok=True)
+    target = FIGURES / f"{name}.png"
+    # the octree keeps colors that are few among much gray
+    image.quantize(COLORS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(target, optimize=True)
+    size = target.stat().st_size
+    assert size < MAX_BYTES, f"{target} has {size:,} bytes"
+    print(f"{target.relative_to(FIGURES.parents[1])}: {image.width} x {image.height}, {size:,} bytes", flush=True)

@@ -19,28 +19,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
-from browser import Browser
+from browser import NO_BROWSER, Browser, saved
 from label_studio import OWNER, ROOT, Server, install, owner, session
 from label_studio_scene import Commands, build_project, empty_project, photograph
 
-FIGURES = ROOT / "docs" / "figures"
 MLFLOW = ROOT / ".venv-mlflow" / "bin" / "mlflow"
-MAX_BYTES, WIDTH, COLORS = 250_000, 1400, 256
 ROUNDS = 3
-
-
-def saved(picture: Path, name: str, box: tuple[int, int, int, int] | None = None) -> None:
-    """A picture of a page into docs/figures, small enough for a repository."""
-    image = Image.open(picture).convert("RGB").crop(box)
-    image.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
-    target = FIGURES / f"handoff_{name}.png"
-    # the octree keeps colors that are few among much gray
-    image.quantize(COLORS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(target, optimize=True)
-    size = target.stat().st_size
-    assert size < MAX_BYTES, f"{target} has {size:,} bytes"
-    print(f"{target.relative_to(ROOT)}: {image.width} x {image.height}, {size:,} bytes", flush=True)
 
 
 def without(browser: Browser, selector: str) -> None:
@@ -119,7 +104,7 @@ def take_mlflow(url: str, folder: Path) -> None:
         browser.until("document.querySelectorAll('.js-plotly-plot').length > 4")
         time.sleep(3)
         browser.picture(folder / "mlflow.png")
-    saved(folder / "mlflow.png", "mlflow")
+    saved(folder / "mlflow.png", "handoff_mlflow")
 
 
 def take_viz(project: Path, folder: Path) -> None:
@@ -132,7 +117,7 @@ def take_viz(project: Path, folder: Path) -> None:
         without(browser, "[class*=feature-hints], [class*=update-reminder]")
         time.sleep(5)
         browser.picture(folder / "viz.png")
-    saved(folder / "viz.png", "kedro_viz")
+    saved(folder / "viz.png", "handoff_kedro_viz")
 
 
 def take_label_studio(folder: Path) -> None:
@@ -155,13 +140,12 @@ def take_label_studio(folder: Path) -> None:
         task = next(t for t in tasks if t["predictions"])
         person = session(server.url, OWNER)
         photograph(server.url, dict(person.cookies), project, task, folder / "label_studio.png")
-    saved(folder / "label_studio.png", "label_studio")
+    saved(folder / "label_studio.png", "handoff_label_studio")
 
 
 def main() -> None:
     if not Browser.program():
-        raise SystemExit("There is no Chromium on this machine; install one (Debian: apt-get install chromium).")
-    FIGURES.mkdir(exist_ok=True)
+        raise SystemExit(NO_BROWSER)
     with tempfile.TemporaryDirectory() as temporary:
         for take in (take_mlflow_and_viz, take_label_studio):
             folder = Path(temporary).resolve() / take.__name__
