@@ -1,8 +1,8 @@
 """``make bench-vqa``: Active-VLM against random and without its parts; docs/benchmarks_vqa.md (hours, resumes).
 
 Every run draws pool and test sets of its own from its seed; arms of one seed share them and the start batch. Runs that
-docs/benchmarks_vqa.json holds are not done again; where another kind of machine ran those of the whole system, it runs
-here too, so that arms are compared with it on one kind of machine.
+docs/benchmarks_vqa.json holds are not done again; where another kind of machine ran those of random and the whole
+system, they run here too, so that arms are compared with them on one kind of machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 import bench_vqa_page
-from bench_vqa_page import CAUSES, WHOLE, machine_of
+from bench_vqa_page import CAUSES, COMPARED, machine_of
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.labeling import SimulatedOracle
 from rlmba_pipelines.learning.types import RoundState
@@ -176,10 +176,10 @@ def machine() -> str:
 
 
 def open_jobs(asked: list[tuple[str, int]], known: set[tuple[str, int, str]]) -> list[tuple[str, int]]:
-    """Arms and seeds that nobody has run, and the whole system on these seeds, where this kind of machine did not."""
+    """Arms and seeds that nobody has run, and what they are compared with, unless this kind of machine ran it."""
     missing = [job for job in asked if not known & {(*job, kind) for kind in ("CPU", "CUDA")}]
-    whole = dict.fromkeys((WHOLE, seed) for arm, seed in missing if arm != WHOLE)
-    beside = [job for job in whole if (*job, machine()) not in known and job not in missing]
+    compared = dict.fromkeys((arm, seed) for one, seed in missing if one not in COMPARED for arm in COMPARED)
+    beside = [job for job in compared if (*job, machine()) not in known and job not in missing]
     return [*beside, *missing]
 
 

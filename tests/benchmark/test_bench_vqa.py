@@ -26,19 +26,24 @@ def bench(monkeypatch: pytest.MonkeyPatch):
     return module
 
 
-def test_what_another_machine_ran_is_not_run_again_but_for_the_whole_system_beside_new_arms(bench) -> None:
+def test_what_another_machine_ran_is_not_run_again_but_for_what_new_arms_are_compared_with(bench) -> None:
     known = {("random", 1, "CUDA"), ("active_vlm", 1, "CUDA"), ("active_vlm", 2, "CPU"), ("margin", 1, "CUDA")}
     arms = ("random", "active_vlm", "margin")
     assert bench.open_jobs([(arm, 1) for arm in arms], known) == []
     asked = [("margin", 1), ("core_set", 1), ("core_set", 2), ("core_set", 3)]
     assert bench.open_jobs(asked, known) == [
-        ("active_vlm", 1),  # on this kind of machine
+        ("random", 1),  # on this kind of machine
+        ("active_vlm", 1),
+        ("random", 2),
+        ("random", 3),
         ("active_vlm", 3),
         ("core_set", 1),
         ("core_set", 2),
         ("core_set", 3),
     ]
-    assert bench.open_jobs([("active_vlm", 9), ("core_set", 9)], set()) == [("active_vlm", 9), ("core_set", 9)]
+    assert bench.open_jobs([("active_vlm", 9)], set()) == [("active_vlm", 9)]
+    both = [("active_vlm", 9), ("core_set", 9)]
+    assert bench.open_jobs(both, set()) == [("random", 9), *both]
 
 
 def test_an_arm_is_held_against_the_whole_system_on_its_own_kind_of_machine(bench) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from rlmba_pipelines.config import LabelingConfig, RoundsConfig
 from rlmba_pipelines.labeling import Asked, SimulatedOracle, read_answers, resolve, sort_answers
+from rlmba_pipelines.learning.vlm.explanations import explained
 from rlmba_pipelines.ledger import Ledger
-from rlmba_pipelines.simulation.questions import explained
 from rlmba_pipelines.sources.roster import divide
 
 WHY = json.dumps({"chain": ["shape red circle", "no blue"], "regions": [[0, 0, 0.5, 0.5], None]})
@@ -67,6 +67,21 @@ def test_a_file_brings_explanations_into_the_ledger(tmp_path: Path, kind: str) -
     assert kept.to_dict() == {"s0": WHY, "s1": "no blue; so\nno"}
     assert explained(kept["s0"]) == (("shape red circle", "no blue"), ([0, 0, 0.5, 0.5], None))
     assert explained(kept["s1"]) == (("no blue", "so", "no"), ())
+
+
+def test_an_explanation_with_a_fault_is_not_taken_and_the_file_can_come_again(tmp_path: Path) -> None:
+    path = tmp_path / "answers.csv"
+    outside = json.dumps({"chain": ["a"], "regions": [[0.5, 0, 0.6, 1]]})
+    rows = [("s0", "yes", outside), ("s1", "no", json.dumps({"chain": "red"}))]
+    pd.DataFrame(rows, columns=["sample_id", "label", "explanation"]).to_csv(path, index=False)
+    found = sort_answers(read_answers(path), ASKED)
+    assert found.ledger_rows().empty
+    assert found.rejected == [
+        "answers.csv, row 2: in the explanation of 's0' the region [0.5, 0, 0.6, 1] leaves the image; x, y, width and "
+        "height are shares of it, from 0 to 1.",
+        "answers.csv, row 3: in the explanation of 's1' the chain is not a list of texts; write [\"…\", \"…\"].",
+    ]
+    assert explained(rows[1][2]) == (('{"chain": "red"}',), ())  # of a ledger that took it
 
 
 def test_a_file_without_the_column_brings_none_and_a_correction_brings_its_own(tmp_path: Path) -> None:

@@ -164,3 +164,11 @@ def test_a_policy_that_was_saved_acts_alike():
 def test_stages_that_do_not_follow_each_other_are_refused(until):
     with pytest.raises(UserError, match="until must be two rising numbers"):
         VlmStagesPolicy(Action(), until=until)
+
+
+def test_without_spread_the_most_valuable_are_chosen_and_nothing_covers_anything():
+    view = seen()
+    utility, _ = value_of(view, 0.0)
+    chosen = active_vlm(view, 3, np.random.default_rng(0), spread=False).sample_ids
+    best = sorted(np.flatnonzero(~LABELED), key=lambda row: -utility[row])[:3]
+    assert chosen.tolist() == IDS[best].tolist()

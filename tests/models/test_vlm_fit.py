@@ -14,6 +14,7 @@ from rlmba_pipelines.models.vlm import fit as module
 from rlmba_pipelines.models.vlm import regions
 from rlmba_pipelines.models.vlm.backbone import IGNORED, Vlm, targets_of
 from rlmba_pipelines.models.vlm.fit import fit_vlm
+from rlmba_pipelines.models.vlm.look import attention_in_regions
 from rlmba_pipelines.models.vlm.state import pack_vlm
 from rlmba_pipelines.models.vlm.unfinished import Unfinished
 
@@ -127,18 +128,53 @@ def test_what_is_to_be_looked_at_is_the_cell_of_the_thing_at_the_positions_of_it
         assert not target_BTT[b][:, ~image_BT[b]].any()
 
 
-def in_region(vlm, asked):
-    batch = targets_of(vlm, asked, with_chain=True, longest=64)
-    _, target_BTT = regions.where_to_look(vlm, asked, batch)
-    with torch.no_grad():
-        attention = vlm.model(**batch.inputs, output_attentions=True).attentions[-1][:, 0]
-    return float((attention * (target_BTT > 0)).sum() / (target_BTT.sum(-1) > 0).sum())
-
-
 def test_the_attention_loss_moves_the_head_into_the_region(base, bought):
     without, _ = fit_vlm(base, bought, quick(min_steps=30), seed=0)
     taught, _ = fit_vlm(base, bought, quick(min_steps=30, attention=1.0), seed=0)
-    assert in_region(taught, bought) > 1.5 * in_region(without, bought)
+    before, after = (attention_in_regions(vlm, bought, quick()) for vlm in (without, taught))
+    assert after["attention_in_region"] > 1.5 * before["attention_in_region"]
+    assert after["pointing"] > before["pointing"]
+
+
+def test_attention_in_regions_is_the_mean_of_a_plain_loop_over_the_tokens_of_steps(base, bought):
+    asked = [*bought[:5], replace(bought[5], regions=())]
+    batch = targets_of(base, asked, with_chain=True, longest=64)
+    image_BT, target_BTT = (part.numpy() for part in regions.where_to_look(base, asked, batch))
+    with torch.no_grad():
+        head_BTT = base.model(**batch.inputs, output_attentions=True).attentions[-1][:, 1].numpy()
+    inside, hits = [], []
+    for b in range(5):
+        for t in np.flatnonzero(target_BTT[b].sum(-1)):
+            look_P, region_P = head_BTT[b, t, image_BT[b]], target_BTT[b, t, image_BT[b]] > 0
+            inside.append(look_P[region_P].sum() / look_P.sum())
+            hits.append(region_P[look_P.argmax()])
+    found = attention_in_regions(base, asked, quick(attention_head=1, predict_batch_size=2))
+    assert found["attention_in_region"] == pytest.approx(np.mean(inside), rel=1e-5)
+    assert found["pointing"] == np.mean(hits)
+    assert attention_in_regions(base, asked[5:], quick()) == {}
+
+
+@pytest.mark.parametrize("where", [{"attention_head": 4}, {"attention_layer": 3}, {"attention_layer": -4}])
+def test_a_head_that_is_not_there_is_told_before_the_first_step(base, bought, where, monkeypatch):
+    monkeypatch.setattr(module, "descend", None)
+    with pytest.raises(UserError, match="of LlavaForConditionalGeneration, which has 3 layers of 4 heads"):
+        fit_vlm(base, bought, quick(attention=0.1, **where), seed=0)
+
+
+def test_a_chain_longer_than_the_model_can_read_is_refused(base, bought):
+    long = replace(bought[3], chain=("shape red circle",) * 70)
+    with pytest.raises(UserError, match=r"'q003' have \d+ tokens beside the image, more than the 256 that Llava"):
+        fit_vlm(base, [*bought[:3], long], quick(max_tokens=600), seed=0)
+
+
+def test_a_weight_that_nothing_hangs_on_is_no_hindrance_to_a_checkpoint(base, bought, tmp_path):
+    idle = Vlm(copy.deepcopy(base.model), base.processor)
+    idle.model.idle = torch.nn.Linear(2, 2)
+    path = tmp_path / "unfinished.safetensors"
+    _, log = fit_vlm(idle, bought, quick(checkpoint_steps=2), seed=0, unfinished=path)
+    assert not path.exists()
+    _, log_again = fit_vlm(idle, bought, quick(checkpoint_steps=0), seed=0)
+    assert log == log_again
 
 
 def test_what_is_packed_is_what_was_taught(base, bought):

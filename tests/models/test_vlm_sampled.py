@@ -64,11 +64,37 @@ def test_sampled_chains_are_sorted_into_right_ones_and_contrasts(bought):
     one = replace(bought[1], chain=("column red 2", "column blue 3"), answer="yes", regions=([0, 0, 1, 1], None))
     given = join_chain(one.chain, one.answer)
     tried = [given, "column red 1 so yes", "column red 1 so yes", "yes", "column red 4 so no", "so left", "so left"]
-    right, contrasts, share = sorted_out([one], [tried])
+    right, contrasts, share = sorted_out([one], [tried], with_chain=True)
     assert share == pytest.approx(4 / 7)
     assert [(r.chain, r.answer, r.regions, r.sample_id) for r in right] == [(("column red 1",), "yes", (), "q001")]
     assert [(c.right, c.wrong) for c in contrasts] == [(given, "column red 4 so no"), (given, "so left")]
-    assert sorted_out([], []) == ([], [], 0.0)
+    assert sorted_out([], [], with_chain=True) == ([], [], 0.0)
+
+
+def test_what_is_no_chain_and_what_nothing_right_stands_beside_teaches_nothing(bought):
+    one = replace(bought[1], chain=(), answer="yes", regions=())
+    cut, twice, plain = "column red 1 . column", "no red so yes so yes", "no red so 6"
+    assert sorted_out([one], [[cut, twice, plain]], with_chain=True)[:2] == ([], [])
+    right, contrasts, _ = sorted_out([one], [[plain, "no red so yes", cut]], with_chain=True)
+    assert [r.chain for r in right] == [("no red",)]
+    assert [(c.right, c.wrong) for c in contrasts] == [("no red so yes", plain)]
+
+
+def test_without_chains_answers_are_contrasted_and_no_chain_is_learned(bought):
+    one = replace(bought[1], chain=("column red 2",), answer="yes")
+    right, contrasts, _ = sorted_out([one], [["so no", "so yes"]], with_chain=False)
+    assert (right, [(c.right, c.wrong) for c in contrasts]) == ([], [("so yes", "so no")])
+
+
+def test_a_sampled_chain_that_is_too_long_to_learn_is_left_out(base, bought):
+    def sample(vlm, asked, seed):
+        assert not vlm.model.training
+        return [[" ".join(["red"] * 46) + f" so {one.answer}"] for one in asked]
+
+    config = quick(rejection_sampling=True, min_steps=4)
+    taught, log = fit_vlm(base, bought, config, seed=0, sample=sample)
+    assert log["sampled_right"] == 1.0
+    assert same(weights(taught), weights(fit_vlm(base, bought, quick(min_steps=4), seed=0)[0]))
 
 
 def test_contrasts_make_right_chains_likelier_than_wrong_ones(base, bought):

@@ -69,7 +69,8 @@ def test_rounds_of_questions_are_bought_measured_and_shown(asked: tuple[Project,
     (path,) = (project.path / "data/08_reporting/q/final/test_metrics.json").glob("*/test_metrics.json")
     measured = json.loads(path.read_text())
     assert measured["n"] == 6  # the ordinary set alone
-    assert {"constant", "set_unseen", "set_noise", "set_shortcut", "chain_valid", "hallucination"} <= set(measured)
+    assert {"constant", "set_unseen", "set_noise", "set_shortcut"} <= set(measured)
+    assert {"chain_valid", "hallucination", "attention_in_region", "pointing"} <= set(measured)
     page = (project.path / "data/08_reporting/q/report.html").read_text()
     assert "Where the model looked" in page
     assert "What the model thought" in page

@@ -10,6 +10,7 @@ import pandas as pd
 
 from rlmba_pipelines.labeling.files import AnswerFile
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.learning.vlm.explanations import fault_of
 from rlmba_pipelines.ledger import ABSTAINED, ADJUDICATOR, COLUMNS, DISPUTED, NONE_OF_THESE, WITHDRAWN
 
 PEOPLE = "people"  # the annotator where nobody is named and one answer is all that is wanted
@@ -86,6 +87,9 @@ def sort_answers(
         reason = _refused(sample_id, label, annotator, asked, adjudicate)
         if not reason and (sample_id, named or by or "") in contradicted:
             reason = f"{sample_id!r} is answered in two ways at once"
+        fault = fault_of(explanation)
+        if not reason and fault:
+            reason = f"in the explanation of {sample_id!r} {fault}"
         if reason:
             found.rejected.append(f"{where}: {reason}")
             continue

@@ -33,7 +33,7 @@ FAMILIES: tuple[Mapping[str, str], ...] = (
     {"visual": "small changes of the image change the answer"},
     {"language": "read in another way, the question has another answer"},
     {
-        "reasoning": "its chains of thought lead to different answers",
+        "reasoning": "its chains of thought leave the answer open",
         "vote_entropy": "its chains of thought lead to different answers",
     },
 )

@@ -13,10 +13,11 @@ from PIL import Image
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.metrics.answers import FEWEST_ANSWERS, vqa_score
 from rlmba_pipelines.learning.metrics.evaluation import contributions, measure
-from rlmba_pipelines.learning.types import Labels, Predictions
+from rlmba_pipelines.learning.types import Labels, Predictions, UserError
 from rlmba_pipelines.learning.vlm.chains import chain_holds, names_absent, split_chain
 from rlmba_pipelines.learning.vlm.scenes import COLORS
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing
+from rlmba_pipelines.models.vlm.look import attention_in_regions
 from rlmba_pipelines.models.vlm.score import answer_probabilities, chain_of, written
 from rlmba_pipelines.simulation.questions import MODALITIES
 
@@ -30,7 +31,7 @@ def measure_questions(
     *,
     by_modality: bool,
 ) -> dict[str, Any]:
-    """All that is measured of a model on questions with answers; {} without any.
+    """All that is measured of a model on questions with answers; {} without any of the ordinary test set.
 
     Args:
         asked: in the order of ``held``.
@@ -41,10 +42,13 @@ def measure_questions(
         Those of ``learning.metrics.evaluation.measure``, ``constant`` (accuracy of the best constant answer), accuracy
         by ``kind_*``, of questions of two steps or more (``relational``), ``chain_valid`` (share of written chains of
         which every step is true), ``hallucination`` (share of chains that speak of an absent object), ``answer_score``
-        (the VQA score, of questions that several people answered). Test sets beside the ordinary one count in ``set_*``
-        alone.
+        (the VQA score, of questions that several people answered), ``attention_in_region`` and ``pointing`` (of
+        questions whose chains come with regions, see ``attention_in_regions``). Test sets beside the ordinary one
+        count in ``set_*`` alone.
     """
-    if not len(held):
+    sets = _column(facts, "meta_test_set", len(held))
+    ordinary_N = np.isin(sets, ["", "ordinary"])
+    if not ordinary_N.any():
         return {}
     texts = [one[0] for one in written(vlm, asked, config)]
     images, prompts, chains = [one.image for one in asked], vlm.prompts(asked), [chain_of(text) for text in texts]
@@ -62,8 +66,6 @@ def measure_questions(
             )
 
     p_NC = probabilities(images, prompts, chains)
-    sets = _column(facts, "meta_test_set", len(held))
-    ordinary_N = np.isin(sets, ["", "ordinary"])
     by_subset: dict[frozenset[str], np.ndarray] = {}
 
     def with_only(subset: frozenset[str]) -> np.ndarray:
@@ -87,9 +89,17 @@ def measure_questions(
     own = Labels(held.sample_ids[ordinary_N], held.y[ordinary_N], held.classes)
     found: dict[str, Any] = _measured(p_NC[ordinary_N], own, with_only, by_modality)
     found |= _by_group(p_NC, held.y, facts, ordinary_N, sets)
-    found |= _of_chains(texts, facts, ordinary_N)
+    found |= _of_chains(texts, facts, ordinary_N) if config.chain_of_thought else {}
+    found |= _of_attention(vlm, [one for one, counts in zip(asked, ordinary_N, strict=True) if counts], config)
     best = [held.classes[k] for k in p_NC.argmax(axis=1)]
     return found | score_of_answers(best, facts, ordinary_N)
+
+
+def _of_attention(vlm: Vlm, asked: Sequence[VisualQuestion], config: VlmConfig) -> dict[str, float]:
+    try:
+        return attention_in_regions(vlm, asked, config) if config.chain_of_thought else {}
+    except UserError:  # image tokens on no grid that is known: nobody asked for this figure
+        return {}
 
 
 def score_of_answers(said: Sequence[str], facts: pd.DataFrame, counts_N: np.ndarray) -> dict[str, float]:

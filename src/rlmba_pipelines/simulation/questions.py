@@ -17,6 +17,7 @@ from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.evidence import margin
 from rlmba_pipelines.learning.types import Features, Labels, Predictions, RoundState, Terms
 from rlmba_pipelines.learning.vlm.chains import split_chain
+from rlmba_pipelines.learning.vlm.explanations import explained
 from rlmba_pipelines.learning.vlm.terms import vlm_terms
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm
 from rlmba_pipelines.models.vlm.fit import fit_vlm
@@ -59,22 +60,6 @@ def questions_of(
             )
         )
     return found
-
-
-def explained(text: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    """Chain and regions of an explanation: JSON as the export writes it, or steps as people type them, one a line.
-
-    >>> explained('{"chain": ["a", "b"], "regions": [null, [0, 0, 1, 1]]}')
-    (('a', 'b'), (None, [0, 0, 1, 1]))
-    >>> explained("first this; then that")
-    (('first this', 'then that'), ())
-    """
-    try:
-        found = json.loads(text)
-        return tuple(map(str, found["chain"])), tuple(found.get("regions") or ())
-    except (ValueError, TypeError, KeyError):
-        steps = [step.strip() for step in text.replace("\n", ";").split(";")]
-        return tuple(step for step in steps if step), ()
 
 
 def teach(
@@ -164,7 +149,7 @@ def training_questions(
 def held_questions(
     samples: pd.DataFrame, validation: pd.DataFrame, labels: pd.DataFrame, classes: tuple[str, ...], read: Read
 ) -> tuple[list[VisualQuestion], Labels, pd.DataFrame]:
-    """What is measured on: the questions, their answers, and the rows of the samples."""
+    """What is measured on: questions (with chains where they are known), their answers, and the rows of the samples."""
     held = held_labels(validation, labels, classes)
     rows = samples.set_index("sample_id").loc[held.sample_ids].reset_index()
-    return questions_of(samples, held.sample_ids, read), held, rows
+    return questions_of(samples, held.sample_ids, read, validation if len(validation) else labels), held, rows

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import pandas as pd
 
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.learning.vlm.explanations import fault_of_regions
 from rlmba_pipelines.records import decoded, quoted
 from rlmba_pipelines.sources.trees import own_text, refuse_layout
 
@@ -166,7 +167,8 @@ def _row(row: int, record: Any, name: str) -> dict[str, str]:
     if choices and answer and answer not in choices:
         refuse(f"the answer {quoted(answer)} is not among the choices {', '.join(map(quoted, choices))}; correct one.")
     chain, regions = _texts(record, "chain", refuse), record.get("regions") or []
-    check_regions(regions, chain, refuse)
+    if fault := fault_of_regions(regions, len(chain)):
+        refuse(fault)
     answers = _texts(record, "answers", refuse)
     meta = record.get("meta") or {}
     if not isinstance(meta, Mapping):
@@ -193,21 +195,3 @@ def _texts(record: Mapping[str, Any], key: str, refuse: Any) -> list[str]:
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
         refuse(f"{key} is not a list of texts; write [\"…\", \"…\"].")
     return found
-
-
-def check_regions(regions: Any, chain: list[str], refuse: Callable[[str], NoReturn]) -> None:
-    """Hand ``refuse`` a complaint where regions do not follow the chain, or are none of the image."""
-    if not isinstance(regions, list) or len(regions) > len(chain):
-        refuse("regions is not a list with at most one entry for each step of the chain.")
-    for region in regions:
-        if region is None:
-            continue
-        numbers = isinstance(region, list) and len(region) == 4 and all(
-            isinstance(n, int | float) and not isinstance(n, bool) for n in region
-        )
-        if not numbers:
-            refuse("a region is not [x, y, width, height]; write four numbers.")
-        x, y, width, height = region
-        reach = 1 + 1e-6
-        if not (0 <= x < x + width <= reach and 0 <= y < y + height <= reach):  # so that no number that is none gets in
-            refuse(f"the region {region} leaves the image; x, y, width and height are shares of it, from 0 to 1.")

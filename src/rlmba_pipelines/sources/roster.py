@@ -21,9 +21,9 @@ class Roster:
     Attributes:
         samples: every sample without its label: id, split, group, cost, media and their digests, notes (of the pool
             without those that tell an answer).
-        validation_labels, test_labels: ``sample_id, label`` of the given splits; may be empty.
-        hidden_labels: ``sample_id, label`` (and ``explanation`` where there is one) of the pool where an oracle
-            answers from the manifest; else empty.
+        validation_labels, test_labels: ``sample_id, label`` (and ``explanation`` where there is one) of the given
+            splits; may be empty.
+        hidden_labels: the same of the pool where an oracle answers from the manifest; else empty.
         given_labels: ledger rows of pool samples that were labeled before the run; they cost nothing.
         setup: ``annotator``, ``classes`` (empty = from the labels), ``modalities``, and counts.
     """
@@ -69,8 +69,9 @@ def divide(manifest: pd.DataFrame, rounds: RoundsConfig) -> Roster:
                 f"rounds.{name} is {size}, but the pool has only {len(pool)} samples; "
                 f"lower it (--{name.replace('_', '-')}) or add samples."
             )
+    told = ["sample_id", "label", *(["explanation"] if "explanation" in manifest else [])]
     validation, test = (
-        manifest[(manifest["split"] == split) & has_label][["sample_id", "label"]].reset_index(drop=True)
+        manifest[(manifest["split"] == split) & has_label][told].reset_index(drop=True)
         for split in ("validation", "test")
     )
     if validation.empty and test.empty and rounds.validation_share == 0:
@@ -78,7 +79,6 @@ def divide(manifest: pd.DataFrame, rounds: RoundsConfig) -> Roster:
             "There is nothing to measure accuracy on: add rows with split 'validation' to the manifest or "
             "set rounds.validation_share above 0, so that a random slice is labeled for it."
         )
-    told = ["sample_id", "label", *(["explanation"] if "explanation" in manifest else [])]
     unknown = sorted(set(manifest.loc[has_label, "label"]) - set(rounds.classes)) if rounds.classes else []
     if unknown:
         raise UserError(

@@ -18,6 +18,7 @@ from rlmba_pipelines.learning.acquisition.herding import entering, kernels_of
 from rlmba_pipelines.learning.acquisition.registry import register
 from rlmba_pipelines.learning.evidence import margin, share_of_present
 from rlmba_pipelines.learning.selection import herding as selector
+from rlmba_pipelines.learning.selection.top_k import top_k
 from rlmba_pipelines.learning.theta import tilted
 from rlmba_pipelines.learning.types import PoolView, Selection, UserError
 from rlmba_pipelines.learning.vlm.terms import information_value, outliers, ranked
@@ -38,11 +39,16 @@ OPTIONS_FROM = {"guard": "ours: off, nobody has measured what it is worth"}
     formula="herding with u = (w_v rank U_vis + w_l rank U_lang + w_r rank U_reas)^exponent",
     when="Visual questions; on other samples the doubt of each modality and of the ensemble stand in.",
     deterministic=True,
-    options_from=OPTIONS_FROM,
+    options_from=OPTIONS_FROM | {"spread": "ours: off, the most valuable questions alone, for comparison"},
 )
-def active_vlm(view: PoolView, query_size: int, rng: np.random.Generator, *, guard: float = 0.0) -> Selection:
-    """Herding on the information value; ``guard`` is the share of collective outliers that is left out."""
+def active_vlm(
+    view: PoolView, query_size: int, rng: np.random.Generator, *, guard: float = 0.0, spread: bool = True
+) -> Selection:
+    """Herding on the information value; ``guard`` is the share of collective outliers that is left out, without
+    ``spread`` no question covers another."""
     utility_N, reasons = value_of(view, guard)
+    if not spread:
+        return top_k(view, utility_N, query_size, reasons=reasons)
     return selector.herding(view, utility_N, kernels_of(view), query_size, reasons, rng=rng)
 
 

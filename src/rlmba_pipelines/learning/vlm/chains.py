@@ -64,6 +64,16 @@ def parted(text: str) -> tuple[str, str, str]:
     return text[: marks[-1].start()].strip(), ANSWER_MARK.strip(), text[marks[-1].end() :].strip()
 
 
+def is_chain(text: str) -> bool:
+    """Whether a text comes to one answer: neither cut off before it nor with two of them.
+
+    >>> is_chain("no red so 0"), is_chain("so yes"), is_chain("no red . no"), is_chain("so circle so circle")
+    (True, True, False, False)
+    """
+    chain, mark, answer = parted(text)
+    return bool(mark and answer) and ANSWER_MARK.strip() not in chain.split()
+
+
 def step_holds(step: str, scene: Sequence[Thing]) -> bool:
     """Whether a step is true of a scene; what is no step of the grammar is not.
 

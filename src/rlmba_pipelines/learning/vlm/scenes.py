@@ -5,7 +5,7 @@ cell: a vision model with patches of 12 pixels sees one thing a patch, and the r
 question comes with its answer, the chain of steps that leads there, and the region of each step.
 
 What a pool is made of is set by knobs: the share of easy questions, of noised images, of ambiguous wording, of
-questions that cannot be learned. Test sets beside the ordinary one: unseen pairs of color and shape, strong noise, a
+questions that cannot be learned. Test sets beside the ordinary one: unseen pairs of color and shape, noise, a
 shortcut of the pool (the color that nearly always is a circle) that does not hold.
 
 Concept  questions whose answer, steps and regions are known, with the flaws that active learning meets.

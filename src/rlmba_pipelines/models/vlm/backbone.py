@@ -265,15 +265,44 @@ def targets_by_row(
     return ready_rows
 
 
+def fitting(vlm: Vlm, asked: Sequence[VisualQuestion], said: Sequence[str], *, longest: int) -> np.ndarray:
+    """bool[B], which targets ``told_in_full`` would take; none that sampling cut off at ``longest`` tokens."""
+    if not asked:
+        return np.zeros(0, dtype=bool)
+    _, n_target_B, n_all_B = _in_full(vlm, asked, said)
+    fits_B: np.ndarray = (n_target_B <= longest) & (n_all_B <= (_context(vlm) or np.inf))
+    return fits_B
+
+
+def _in_full(
+    vlm: Vlm, asked: Sequence[VisualQuestion], said: Sequence[str]
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Prompt and target as one text each, and how many tokens the target and the whole have."""
+    prompts, end = vlm.prompts(asked), vlm.processor.tokenizer.eos_token
+    texts = [gone_on(prompt, f"{target}{end}") for prompt, target in zip(prompts, said, strict=True)]
+    ends = vlm.token_ends(texts)
+    n_target_B = np.array([len(at) - np.argmax(at > len(prompt)) for prompt, at in zip(prompts, ends, strict=True)])
+    return texts, n_target_B, np.array([len(at) for at in ends])
+
+
+def _context(vlm: Vlm) -> int | None:
+    """Tokens that the language part can read; None where it does not say."""
+    text = getattr(vlm.model.config, "text_config", vlm.model.config)
+    return getattr(text, "max_position_embeddings", None)
+
+
 def told_in_full(
     vlm: Vlm, asked: Sequence[VisualQuestion], said: Sequence[str], *, longest: int
 ) -> tuple[list[str], np.ndarray]:
     """Prompt and target as one text each, and int64[B] tokens of each target; ``UserError`` where it is too long."""
-    prompts, end = vlm.prompts(asked), vlm.processor.tokenizer.eos_token
-    texts = [gone_on(prompt, f"{target}{end}") for prompt, target in zip(prompts, said, strict=True)]
-    n_target_B = np.array(
-        [len(ends) - np.argmax(ends > len(prompt)) for prompt, ends in zip(prompts, vlm.token_ends(texts), strict=True)]
-    )
+    texts, n_target_B, n_all_B = _in_full(vlm, asked, said)
+    room = _context(vlm)
+    if room and (n_all_B > room).any():
+        worst = int(n_all_B.argmax())
+        raise UserError(
+            f"Question, chain and answer of {asked[worst].sample_id!r} have {n_all_B[worst]} tokens beside the image, "
+            f"more than the {room} that {type(vlm.model).__name__} can read; shorten them."
+        )
     too_long = np.flatnonzero(n_target_B > longest)
     if len(too_long):
         raise UserError(

@@ -21,7 +21,7 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.state import torch_threads
 from rlmba_pipelines.models.vlm.adapters import adapted
-from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, targets_by_row, told_in_full
+from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, fitting, targets_by_row, told_in_full
 from rlmba_pipelines.models.vlm.descend import descend
 from rlmba_pipelines.models.vlm.losses import attention_loss, token_loss
 from rlmba_pipelines.models.vlm.regions import n_looks, where_to_look
@@ -69,8 +69,12 @@ def fit_vlm(
         losses, norm = _learn_answers(vlm, ordered, steps, config, draw, kept)
         log: dict[str, Any] = {}
         if sample and (config.rejection_sampling or config.contrast_steps):
+            vlm.model.eval()
             tried = sample(vlm, ordered, seed)
-            right, contrasts, log["sampled_right"] = sorted_out(ordered, tried)
+            right, contrasts, log["sampled_right"] = sorted_out(ordered, tried, with_chain=config.chain_of_thought)
+            said = [join_chain(one.chain, one.answer) for one in right]
+            fits = fitting(vlm, right, said, longest=config.max_tokens)
+            right = [one for one, does in zip(right, fits, strict=True) if does]
             if config.rejection_sampling and right:
                 more, norm = _learn_answers(vlm, [*ordered, *right], max(1, steps // 4), config, draw)
                 losses += more
@@ -87,6 +91,16 @@ def fit_vlm(
     return vlm, log
 
 
+def _check_head(vlm: Vlm, config: VlmConfig) -> None:
+    text = getattr(vlm.model.config, "text_config", vlm.model.config)
+    n_layers, n_heads = text.num_hidden_layers, text.num_attention_heads
+    if not (-n_layers <= config.attention_layer < n_layers and config.attention_head < n_heads):
+        raise UserError(
+            f"There is no vlm.attention_head {config.attention_head} in vlm.attention_layer {config.attention_layer} "
+            f"of {type(vlm.model).__name__}, which has {n_layers} layers of {n_heads} heads; both count from 0."
+        )
+
+
 def _learn_answers(
     vlm: Vlm,
     bought: Sequence[VisualQuestion],
@@ -99,6 +113,8 @@ def _learn_answers(
     _, n_tokens_N = told_in_full(vlm, bought, said, longest=config.max_tokens)
     targets = targets_by_row(vlm, bought, said, longest=config.max_tokens)
     looks = config.attention > 0 and config.chain_of_thought
+    if looks:
+        _check_head(vlm, config)
     n_looks_N = n_looks(vlm, bought) if looks else np.zeros(len(bought))
 
     def losses_of(rows: list[int]) -> Tensor:

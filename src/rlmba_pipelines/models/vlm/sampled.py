@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rlmba_pipelines.config import VlmConfig
-from rlmba_pipelines.learning.vlm.chains import join_chain, split_chain
+from rlmba_pipelines.learning.vlm.chains import is_chain, join_chain, split_chain
 from rlmba_pipelines.models.vlm.backbone import (
     VisualQuestion,
     Vlm,
@@ -35,29 +35,41 @@ class Contrast:
 
 
 def sorted_out(
-    bought: Sequence[VisualQuestion], tried: Sequence[Sequence[str]]
+    bought: Sequence[VisualQuestion], tried: Sequence[Sequence[str]], *, with_chain: bool
 ) -> tuple[list[VisualQuestion], list[Contrast], float]:
     """What sampled chains are good for.
 
+    Whether the steps of a chain are true nobody can say who has but the answer; one that is no chain, because it does
+    not end or says "so" twice, is taken for neither.
+
+    Args:
+        with_chain: whether a chain is written before the answer.
+
     Returns:
         The questions again with sampled chains that reach the right answer and are not the given one; pairs of the
-        given chain and a sampled one that ends wrong; the share of samples that end right.
+        given chain, or where none was given the first sampled one that ends right, and a sampled one that ends wrong;
+        the share of samples that end right.
     """
     right, contrasts, n_right, n = [], [], 0, 0
     for asked, texts in zip(bought, tried, strict=True):
-        given = join_chain(asked.chain, asked.answer)
+        given = asked.chain if with_chain else ()
         new: set[tuple[str, ...]] = set()
         wrong: set[str] = set()
         for text in texts:
             steps, answer = split_chain(text)
             n, n_right = n + 1, n_right + (answer == asked.answer)
+            if not is_chain(text):
+                continue
             if answer != asked.answer:
                 wrong.add(text)
-            elif tuple(steps) != asked.chain and steps:
+            elif with_chain and tuple(steps) != given and steps:
                 new.add(tuple(steps))
         # regions belong to the given chain; another one has none
         right += [replace(asked, chain=steps, regions=()) for steps in sorted(new)]
-        contrasts += [Contrast(asked, given, text) for text in sorted(wrong)]
+        ends_right = [given] if given or not with_chain else sorted(new)[:1]
+        contrasts += [
+            Contrast(asked, join_chain(steps, asked.answer), text) for steps in ends_right for text in sorted(wrong)
+        ]
     return right, contrasts, n_right / max(n, 1)
 
 
@@ -120,6 +132,7 @@ def learn_from_rewards(
         vlm.model.eval()
         drawn = sample(vlm, asked, int(draw.integers(2**31)))
         vlm.model.train()
+        torch.clear_autocast_cache()  # before torch 2.10 it kept weights that were cast without a gradient
         answers = [[split_chain(text)[1] for text in texts] for texts in drawn]
         worth_BK = (np.array(answers) == np.array([one.answer for one in asked])[:, None]).astype(float)
         rewards.append(float(worth_BK.mean()))
@@ -131,8 +144,9 @@ def learn_from_rewards(
             return torch.stack([answer_loss.new_zeros(()), answer_loss])
         texts = [drawn[row][k] for row, k in zip(at_row, at_chain, strict=True)]
         tried = targets_for(vlm, [asked[row] for row in at_row], texts, longest=2 * config.max_tokens)
-        logits = vlm.model(**tried.inputs, use_cache=False).logits
-        better = torch.from_numpy(better_BK[at_row, at_chain]).to(answer_loss)
+        logits = vlm.model(**tried.inputs, use_cache=False).logits / config.temperature  # as they were drawn
+        # one that was cut off never drew the end that stands behind it here
+        better = torch.from_numpy(better_BK[at_row, at_chain] * (tried.n_target_B <= config.max_tokens)).to(answer_loss)
         gained = reward_loss(logits, tried.labels_BT, better) / (worth_BK.size * config.max_tokens)
         return torch.stack([gained, answer_loss])
 

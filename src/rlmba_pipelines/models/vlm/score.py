@@ -22,6 +22,9 @@ from rlmba_pipelines.learning.vlm.perturb import IMAGE_CHANGES, QUESTION_CHANGES
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing, gone_on, is_reduced
 
 RESOLUTION = 1e-6  # nats; less is rounding in float32
+# What published checkpoints bring along would make four draws one (a small top_p), or another answer the likeliest
+PLAIN = {"repetition_penalty": 1.0, "num_beams": 1}
+AS_IT_IS = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
 REDUCED_RESOLUTION = 1e-3  # the same in bfloat16, by the size of its steps; not measured yet
 
 
@@ -64,16 +67,15 @@ def written(
 ) -> list[list[str]]:
     """Chain and answer that the model writes to each question: its best guess with ``n`` = 0, else ``n`` draws."""
     tokenizer, found = vlm.processor.tokenizer, []
-    how = {"do_sample": True, "temperature": config.temperature, "top_k": 0, "num_return_sequences": n} if n else {
-        "do_sample": False
-    }
+    drawn = {**AS_IT_IS, "do_sample": True, "temperature": config.temperature, "num_return_sequences": n}
+    how = drawn if n else {"do_sample": False}
     with computing(vlm, config), torch.random.fork_rng(devices=vlm.cuda_devices):
         for rows in in_batches(len(asked), config.predict_batch_size, "write chains"):
             part = [asked[row] for row in rows]
             torch.manual_seed(seed + rows.start)
             inputs = vlm.batch([one.image for one in part], vlm.prompts(part))
             ids = vlm.model.generate(
-                **inputs, **how, max_new_tokens=config.max_tokens, pad_token_id=tokenizer.pad_token_id
+                **inputs, **PLAIN, **how, max_new_tokens=config.max_tokens, pad_token_id=tokenizer.pad_token_id
             )
             texts = tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
             texts = [text.strip() for text in texts]

@@ -62,7 +62,8 @@ class Unfinished:
             tensors["cuda"] = torch.cuda.get_rng_state(vlm.device)
         for name, p in _learned(vlm).items():
             tensors[f"weight {name}"] = p.detach()
-            tensors |= {f"{moment} {name}": optimizer.state[p][moment] for moment in MOMENTS}
+            if p in optimizer.state:  # a weight that nothing of the loss hangs on has no moments
+                tensors |= {f"{moment} {name}": optimizer.state[p][moment] for moment in MOMENTS}
         facts = {"training": self._training, "draw": json.dumps(draw.bit_generator.state), "norm": repr(progress.norm)}
         with replacing(self.path) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, facts)
@@ -82,8 +83,9 @@ class Unfinished:
         with torch.no_grad():
             for name, p in _learned(vlm).items():
                 p.copy_(tensors[f"weight {name}"])
-                moments = {moment: tensors[f"{moment} {name}"].to(p) for moment in MOMENTS}
-                optimizer.state[p] = {"step": torch.tensor(float(len(losses))), **moments}
+                if f"{MOMENTS[0]} {name}" in tensors:
+                    moments = {moment: tensors[f"{moment} {name}"].to(p) for moment in MOMENTS}
+                    optimizer.state[p] = {"step": torch.tensor(float(len(losses))), **moments}
         draw.bit_generator.state = json.loads(facts["draw"])
         torch.set_rng_state(tensors["torch"])
         if vlm.cuda_devices:
