@@ -155,7 +155,8 @@ def page(found: dict) -> str:
             "## What Kedro costs",
             "",
             f"A round under Kedro, with lineage, checksums and fsynced writes, takes {cost['kedro']:.2f} s; the same "
-            f"round in memory {cost['memory']:.2f} s: {100 * cost['overhead']:.0f} % of a round is overhead (medians, "
+            f"round in memory {cost['memory']:.2f} s (medians): the median over the pairs of "
+            f"what Kedro adds is {100 * cost['overhead']:.0f} % ("
             "alternating in one process, one thread).",
             "",
         ]
@@ -166,7 +167,8 @@ def page(found: dict) -> str:
             "",
             f"A warm run of five rounds, from ingest to the closing measurement, takes {cost['careful']:.2f} s, and "
             f"{cost['careless']:.2f} s where nothing waits for the disk and nothing is hashed: "
-            f"{100 * cost['share']:.1f} % (medians of {cost['runs']} pairs, by turns in one process).",
+            f"{100 * cost['share']:.1f} %, the median of {cost['runs']} pairs, by turns in one process "
+            "(below 0 is noise).",
             "",
         ]
     return "\n".join(lines)

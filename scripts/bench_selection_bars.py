@@ -14,7 +14,7 @@ from bench_peers import PEERS, Pool
 from rlmba_pipelines.learning.acquisition.coverage import fused_rows
 from rlmba_pipelines.learning.acquisition.herding import kernels_of, utility_of
 from rlmba_pipelines.learning.evidence import entropy, margin
-from rlmba_pipelines.learning.selection.herding import DRAWN_ROWS, herding
+from rlmba_pipelines.learning.selection.herding import DRAWN_ROWS, MAX_KERNEL_ROWS, herding
 from rlmba_pipelines.learning.selection.kernels import Kernel, Similarity
 from rlmba_pipelines.learning.types import PoolView
 
@@ -97,6 +97,10 @@ def bars(cells: dict[str, Cell], checks: Checks, width: int) -> list[str]:
             lines.append(f"- `{name}`, N = 50,000, Q = 500: {', '.join([f'{own:.2f} s', *others])}.")
     if cell := timed.get(key_of("herding", 200_000, BATCH)):
         lines.append(f"- `herding`, N = 200,000, Q = 500: {cell['seconds']:.1f} s, {cell['extra_mb']:,.0f} MB.")
+        lines.append(
+            f"- {_listed(COVERERS)} look at {DRAWN_ROWS:,} drawn candidates where there are more than "
+            f"{MAX_KERNEL_ROWS:,}, so their seconds fall from N = 20,000 to 50,000."
+        )
     growth = {
         name: large / small
         for name in {key.split(" | ")[0] for key in timed} - set(PEERS)

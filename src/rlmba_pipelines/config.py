@@ -1,7 +1,7 @@
 """Every parameter of the project, its type, range and default: one class per block of ``conf/base/parameters_*.yml``.
 
-Unknown keys are refused before any node runs. The YAML files repeat the defaults with a word of advice; a test keeps
-the two equal.
+Unknown keys are refused before any node runs. The YAML files repeat the defaults with a word of advice, but for
+``experiment``, ``manifest`` and ``system``; a test keeps the two equal.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ class TrackingConfig(_Block):
 
 
 class Parameters(_Block):
-    """The whole of ``parameters_*.yml``, and the two names that scope a run."""
+    """The whole of ``parameters_*.yml``, and the names that scope a run."""
 
     experiment: str = MAIN  # every file of a run lies under this name
     manifest: str | None = None  # empty: the one in the catalog
