@@ -54,7 +54,11 @@ def test_areas_balance_and_the_verdict_are_those_of_the_runs():
 def test_the_best_baseline_is_no_variant_of_the_candidate():
     text = written(made_up_runs((MAIN,), {**LEVEL, "learned_policy": 0.9}))
     assert "**rl_mba minus margin**" in text
-    assert "tux-13: learned_policy" in text
+    assert "variants of rl_mba left out: tux-13: rl_mba. rl_mba minus learned_policy: -10.00" in text
+    unrun = next(line for line in text.splitlines() if line.startswith("Strategies: "))
+    assert "`entropy`" in unrun
+    assert "`margin`" not in unrun
+    assert "`under_use`" in unrun
 
 
 def test_under_use_is_told_where_it_was_measured():
@@ -71,4 +75,4 @@ def test_a_page_of_one_seed_claims_nothing():
 
 def test_without_the_candidate_there_is_no_verdict():
     runs = made_up_runs((MAIN,))
-    assert "**rl_mba" not in written(runs[runs["strategy"] != "rl_mba"])
+    assert "**rl_mba minus" not in written(runs[runs["strategy"] != "rl_mba"])
