@@ -54,7 +54,7 @@ def test_areas_balance_and_the_verdict_are_those_of_the_runs():
 def test_the_best_baseline_is_no_variant_of_the_candidate():
     text = written(made_up_runs((MAIN,), {**LEVEL, "learned_policy": 0.9}))
     assert "**rl_mba minus margin**" in text
-    assert "variants of rl_mba left out: tux-13: rl_mba. rl_mba minus learned_policy: -10.00" in text
+    assert "variants of rl_mba left out: tux-13: rl_mba. rl_mba minus learned_policy: -20.00" in text
     unrun = next(line for line in text.splitlines() if line.startswith("Strategies: "))
     assert "`entropy`" in unrun
     assert "`margin`" not in unrun
