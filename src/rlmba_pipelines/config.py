@@ -74,6 +74,7 @@ class FusionConfig(_Block):
     gradient: Literal["none", "ogm_ge", "mmpareto"] = "none"  # balancing of the modalities' gradients
     ogm_alpha: float = Field(0.3, ge=0)  # of ogm_ge: how hard the leading modality is held back
     early_stopping: bool = False  # keep the weights with the least validation NLL
+    self_training: int = Field(0, ge=0)  # unlabeled samples that a student learns from beside the labels; 0: no student
     reduced_dim: int = Field(128, ge=0)  # principal components kept of each modality; 0 keeps the features as they are
     width: int = Field(128, gt=0)
     n_heads: int = Field(5, ge=1)  # members of the head ensemble, the source of Dirichlet evidence

@@ -187,6 +187,7 @@ def test_with_every_switch_turned_memory_and_kedro_are_still_the_same_round(
         "policy: {difficulty: 0.5}\n"
         "balance: {standalone: true, enter_fusion: false, enter_evidence: false, enter_kernel: false}\n"
         "evidence: {source: temperature, rule: discounted, modality_terms: [dissonance]}\n"
+        "fusion: {self_training: 40}\n"
     )
     manifest = media(100, ("image", "text"))
     project.ok("rounds", "run", "--manifest", str(manifest), "--experiment", "a", *SMALL)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,18 @@ from rlmba_pipelines.models.losses import cross_entropy, evidential
 from rlmba_pipelines.models.state import FREQUENCY, FusionState, device_of, tensors_of, torch_threads
 
 
+class Taught(NamedTuple):
+    """What a teacher says of samples without a label.
+
+    Attributes:
+        sample_ids: str[U], sorted.
+        probabilities_UC: float64[U, C].
+    """
+
+    sample_ids: np.ndarray
+    probabilities_UC: np.ndarray
+
+
 def fit_fusion(
     features: Features,
     labels: Labels,
@@ -31,6 +44,7 @@ def fit_fusion(
     seed: int,
     weights_M: np.ndarray | None = None,
     validation: Labels | None = None,
+    taught: Taught | None = None,
 ) -> FusionState:
     """Train the fusion network from scratch on ``labels``.
 
@@ -45,6 +59,7 @@ def fit_fusion(
         weights_M: float64[M] on the simplex; None is uniform.
         validation: with ``config.early_stopping``, the weights kept are those with the least NLL on these; None or no
             label keeps the last weights.
+        taught: samples to learn from besides, each as much as a labeled one.
 
     Raises:
         UserError: no label at all, or features or a loss that are not finite; the samples are named.
@@ -52,7 +67,7 @@ def fit_fusion(
     if not len(labels):
         raise UserError("There is no label to train on yet: answer more of the batch, or buy a larger start batch.")
     with torch_threads(config.threads):
-        return _fit(features, labels, config, seed, weights_M, validation)
+        return _fit(features, labels, config, seed, weights_M, validation, taught)
 
 
 def _fit(
@@ -62,14 +77,20 @@ def _fit(
     seed: int,
     weights_M: np.ndarray | None,
     validation: Labels | None,
+    taught: Taught | None,
 ) -> FusionState:
     order = np.argsort(labels.sample_ids)
     sample_ids = labels.sample_ids[order]
+    if taught is not None:
+        sample_ids = np.concatenate([sample_ids, taught.sample_ids])
     taken = features.take(sample_ids)
     n_samples, n_modalities, n_classes = len(taken), len(taken.modalities), len(labels.classes)
     device, draw = device_of(config.device), torch.Generator().manual_seed(seed)
     blocks, present_MN = tensors_of(taken, device)
     y_N = torch.from_numpy(labels.y[order].astype(np.int64)).to(device)
+    if taught is not None:
+        told = torch.from_numpy(taught.probabilities_UC.astype(np.float32)).to(device)
+        y_N = torch.cat([torch.nn.functional.one_hot(y_N, n_classes).float(), told])
 
     weights = np.full(n_modalities, 1 / n_modalities) if weights_M is None else np.asarray(weights_M)
     dims = {name: block.shape[1] for name, block in taken.blocks.items()}
@@ -88,7 +109,7 @@ def _fit(
 
     def state(**log: object) -> FusionState:
         tensors = {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
-        tensors[FREQUENCY] = np.bincount(labels.y, minlength=n_classes) / n_samples
+        tensors[FREQUENCY] = np.bincount(labels.y, minlength=n_classes) / len(labels)
         return FusionState(
             tensors=tensors, modalities=taken.modalities, classes=labels.classes, dims=dims, fusion=config.fusion,
             activation=config.activation, loss=config.loss, width=config.width, n_heads=config.n_heads, log=log,

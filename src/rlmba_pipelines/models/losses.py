@@ -22,11 +22,13 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
     Args:
         logits: float32[H, K, B, C].
-        y: int64[K, B].
+        y: int64[K, B], or float32[K, B, C], the probability of each class; then ``-sum_c y_c log softmax(logits)_c``.
 
     >>> cross_entropy(torch.zeros(1, 1, 1, 4), torch.tensor([[2]])).exp()
     tensor([[[4.]]])
     """
+    if y.is_floating_point():
+        return -(y * logits.log_softmax(-1)).sum(-1)
     target = y.expand(logits.shape[:-1])
     return functional.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none").view(target.shape)
 

@@ -57,7 +57,7 @@ def _accuracy_after(result: RoundResult, task: Task, held: pd.DataFrame) -> floa
     """Of the model that learned the batch; its weights start as those of all other trials of the round."""
     p = task.parameters
     model = steps.learn(
-        task.features, result.labels_next, task.validation, task.classes, result.state, p.fusion,
+        task.features, result.labels_next, task.validation, task.classes, result.state, p.fusion, task.pool_ids,
         weigh=p.balance.enter_fusion,
     )  # fmt: skip
     known = labels_for(held.assign(purpose=VALIDATION), model.classes, VALIDATION)

@@ -237,7 +237,7 @@ def _measured(
     p, features = task.parameters, task.features
     classes = known_classes(task.classes, labels)
     model = steps.learn(
-        features, labels, task.validation, classes, state, p.fusion, weigh=p.balance.enter_fusion
+        features, labels, task.validation, classes, state, p.fusion, task.pool_ids, weigh=p.balance.enter_fusion
     )
     validation = measurement.measure_validation(
         model, features, task.validation, labels, p.fusion, alone=state if p.balance.fits_alone else None

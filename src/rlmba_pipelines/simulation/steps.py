@@ -28,6 +28,7 @@ from rlmba_pipelines.learning.types import (
     rows_of,
 )
 from rlmba_pipelines.models.fit import fit_fusion
+from rlmba_pipelines.models.self_training import fit_student
 from rlmba_pipelines.models.state import FusionState
 from rlmba_pipelines.simulation.budget import Money, affordable, batch_size, priced, stopped_because, within
 from rlmba_pipelines.simulation.decide import Observation, learned, prior_of, score_of
@@ -71,6 +72,7 @@ def learn(
     classes: tuple[str, ...],
     state: RoundState,
     fusion: FusionConfig,
+    pool_ids: np.ndarray | None = None,
     *,
     weigh: bool = True,
 ) -> FusionState:
@@ -78,13 +80,19 @@ def learn(
 
     Args:
         labels: everything bought.
+        pool_ids: str[N]; with ``fusion.self_training`` so many of those not bought, drawn, are learned from too. None:
+            from labels alone.
         validation: ``sample_id, label`` of the validation split; looked at by early stopping alone.
         weigh: whether the modality weights enter the fusion; otherwise all modalities weigh alike.
     """
     seed = int(state.rng("train").integers(2**31))
     training, held = labels_for(labels, classes, TRAINING), held_labels(validation, labels, classes)
     weights_M = state.weights_M if weigh else None
-    return fit_fusion(features, training, fusion, seed=seed, weights_M=weights_M, validation=held)
+    if pool_ids is None or not fusion.self_training:
+        return fit_fusion(features, training, fusion, seed=seed, weights_M=weights_M, validation=held)
+    seen = looked_at_ids(pool_ids, labels, fusion.self_training, state.rng("self_training"))
+    unlabeled = np.setdiff1d(seen, labels["sample_id"].to_numpy(dtype=str))
+    return fit_student(features, training, unlabeled, fusion, seed=seed, weights_M=weights_M, validation=held)
 
 
 def adapt(

@@ -18,6 +18,7 @@ def train_fusion(
     validation_labels: pd.DataFrame,
     round_state: dict[str, Any],
     setup: dict[str, Any],
+    samples: pd.DataFrame,
     fusion: FusionConfig,
     balance: BalanceConfig,
 ) -> tuple[PackedModel, dict[str, Any]]:
@@ -25,6 +26,7 @@ def train_fusion(
     classes = tables.known_classes(setup["classes"], labels)
     state = tables.state_from_dict(round_state)
     model = steps.learn(
-        features, labels, validation_labels, classes, state, fusion, weigh=balance.enter_fusion
+        features, labels, validation_labels, classes, state, fusion, tables.pool_ids(samples),
+        weigh=balance.enter_fusion,
     )
     return model.pack(), dict(model.log)

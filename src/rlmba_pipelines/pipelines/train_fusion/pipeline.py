@@ -10,7 +10,10 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 train_fusion,
-                ["features", "labels", "validation_labels", "round_state", "setup", "params:fusion", "params:balance"],
+                [
+                    "features", "labels", "validation_labels", "round_state", "setup", "samples", "params:fusion",
+                    "params:balance",
+                ],
                 ["model", "training_log"],
                 name="train_fusion",
             ),
