@@ -88,6 +88,8 @@ def test_the_page_says_which_bars_the_cells_reach(bench):
     assert bench.bars(cells, {"times_partition": {"margin": 0.5}, "share_of_exact": {"herding": 0.9999}}, 512) == [
         "- `core_set`, N = 50,000, Q = 500: 0.50 s, 20 times as fast as scikit-activeml CoreSet.",
         "- `herding`, N = 200,000, Q = 500: 7.2 s, 950 MB.",
+        "- `active_vlm`, `coverage`, `herding`, `max_herding`, `uncertainty_herding` look at 14,000 drawn candidates "
+        "where there are more than 20,000, so their seconds fall from N = 20,000 to 50,000.",
         "- From N = 50,000 to 200,000, Q = 500, at most 5.5 times the seconds (`core_set`); over 5 times: `core_set`.",
         "- Extra memory from N = 50,000 on, but for those that keep half a kernel (`active_vlm`, `coverage`, "
         "`herding`, `max_herding`, `uncertainty_herding`): at most 0.73 of the features (`core_set`); over one half: "

@@ -1,4 +1,11 @@
-"""What an annotator gives as the reason of an answer: JSON as the export writes it, or steps as people type them."""
+"""What an annotator gives as the reason of an answer: JSON as the export writes it, or steps as people type them.
+
+Concept  an explanation teaches more than an answer: steps, and where the image shows each of them.
+Source   ours; chains with regions as in GQA, Hudson & Manning 2019 (arXiv 1902.09506).
+Stated   a region for each step of a program.
+Chosen   {"chain": [...], "regions": [...]}, regions as shares of the image or null; whatever else is steps as people
+         type them, one a line or set apart by semicolons.
+"""
 
 from __future__ import annotations
 
