@@ -187,6 +187,19 @@ def test_the_number_of_rounds_in_the_configuration_is_obeyed(project: Project, m
     assert (project.path / "data/03_primary/a/commits/round_01.json").exists()
 
 
+def test_the_environment_names_the_experiment_where_no_option_does(
+    project: Project, media: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.ok("rounds", "run", "--manifest", str(media()), "--experiment", "mine", *SMALL)
+    assert "mine" not in project.ok("rounds", "status")
+    monkeypatch.setenv("RLMBA_EXPERIMENT", "mine")
+    assert "experiment 'mine'" in project.ok("rounds", "run", "--rounds", "3")
+    told = project.ok("rounds", "status", "--json")
+    assert json.loads(told) == json.loads(project.ok("rounds", "status", "--json", "--experiment", "mine"))
+    assert json.loads(told) != json.loads(project.ok("rounds", "status", "--json", "--experiment", "main"))
+    assert len(project.selections("mine", 3)) == 4
+
+
 def test_a_second_runner_is_told_who_holds_the_experiment(project: Project, media: Callable[..., Path]) -> None:
     import subprocess
     import sys

@@ -13,10 +13,10 @@ from kedro.framework.cli.utils import _split_params
 
 from rlmba_pipelines.cli.base import command, command_on_experiment, experiment_of, share, short
 from rlmba_pipelines.cli.telling import push, tell_server, wait
-from rlmba_pipelines.config import MAIN
 from rlmba_pipelines.reporting.outlook import forecast_words, rule_words
 from rlmba_pipelines.rounds.batches import open_batch
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment
+from rlmba_pipelines.rounds.current import EXPERIMENT_VARIABLE, usual_name
 from rlmba_pipelines.rounds.desk import desk_of
 from rlmba_pipelines.rounds.driver import (
     Outcome,
@@ -65,7 +65,8 @@ from rlmba_pipelines.rounds.unroll import FINAL, stage_name
 )
 @click.option(
     "--experiment",
-    help="Name of the experiment. Default: main, or one made from --strategy, --seed and --manifest.",
+    help=f"Name of the experiment. Default: one made from --strategy, --seed and --manifest; without these "
+    f"${EXPERIMENT_VARIABLE}, or main.",
 )
 def run_command(project_path: Path, **options: Any) -> None:
     """Run every open round, then measure and write the report. Continues where it was interrupted."""
@@ -108,11 +109,11 @@ def request_of(project_path: Path, options: dict[str, Any]) -> Request:
 
 
 def _name_of(options: dict[str, Any]) -> str:
-    """The usual one, or a name that tells what differs: ``photos-margin-seed3``."""
+    """A name that tells what differs, ``photos-margin-seed3``; the usual one where nothing does."""
     parts = [options["manifest"].stem if options["manifest"] else None, options["strategy"], options["env"]]
     if options["seed"] is not None:
         parts.append(f"seed{options['seed']}")
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(p for p in parts if p)).strip("-.") or MAIN
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(p for p in parts if p)).strip("-.") or usual_name()
 
 
 def go_on(experiment: Experiment) -> None:

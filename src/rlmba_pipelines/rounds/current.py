@@ -1,7 +1,7 @@
 """Which experiment and how many rounds the pipeline registry unrolls; Kedro gives ``register_pipelines`` no parameters.
 
 Set by the driver and by ``after_context_created``; the environment variables ``RLMBA_EXPERIMENT`` and ``RLMBA_ROUNDS``
-do the same for ``kedro viz`` and ``kedro registry``.
+do the same for ``kedro viz`` and ``kedro registry``; the first also names the experiment of ``kedro rounds``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ from rlmba_pipelines.config import MAIN
 from rlmba_pipelines.rounds.commits import Experiment
 
 DEFAULT_ROUNDS = 5
+EXPERIMENT_VARIABLE = "RLMBA_EXPERIMENT"
+
+
+def usual_name() -> str:
+    """The experiment that is meant where nobody names one."""
+    return os.environ.get(EXPERIMENT_VARIABLE) or MAIN
 
 
 @dataclass
@@ -28,8 +34,7 @@ class Current:
 
     @property
     def experiment(self) -> Experiment:
-        name = self.experiment_name or os.environ.get("RLMBA_EXPERIMENT", MAIN)
-        return Experiment.of(self.project_path, name)
+        return Experiment.of(self.project_path, self.experiment_name or usual_name())
 
     def registered_system(self) -> str:
         """The one asked for; else the one that the experiment was started with."""
