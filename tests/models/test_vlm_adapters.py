@@ -12,10 +12,11 @@ from vlm_families import FAMILIES, questions, quick, tiny
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.models.vlm.adapters import adapted, rank_of
-from rlmba_pipelines.models.vlm.backbone import Vlm, load_vlm, targets_of
+from rlmba_pipelines.models.vlm.backbone import Vlm, load_vlm
 from rlmba_pipelines.models.vlm.base import freeze_vision
 from rlmba_pipelines.models.vlm.fit import fit_vlm
 from rlmba_pipelines.models.vlm.state import pack_vlm, unpack_vlm
+from rlmba_pipelines.models.vlm.targets import targets_of
 
 
 def logits(vlm, asked):

@@ -13,9 +13,10 @@ from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.vlm import score
-from rlmba_pipelines.models.vlm.backbone import IGNORED, gone_on, load_vlm, targets_of
+from rlmba_pipelines.models.vlm.backbone import gone_on, load_vlm
 from rlmba_pipelines.models.vlm.score import answer_probabilities, chain_of, movement, say, written
 from rlmba_pipelines.models.vlm.state import pack_vlm, unpack_vlm
+from rlmba_pipelines.models.vlm.targets import IGNORED, targets_of
 
 ANSWERS = ("circle", "square", "left", "right", "yes", "no", "1", "2", "3")
 CONFIG = VlmConfig(chains=3, predict_batch_size=4, max_tokens=8)

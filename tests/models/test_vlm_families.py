@@ -13,18 +13,12 @@ from vlm_families import FAMILIES, questions, quick
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.vlm import regions
-from rlmba_pipelines.models.vlm.backbone import (
-    IGNORED,
-    VisualQuestion,
-    load_vlm,
-    targets_by_row,
-    targets_for,
-    targets_of,
-)
+from rlmba_pipelines.models.vlm.backbone import VisualQuestion, load_vlm
 from rlmba_pipelines.models.vlm.base import freeze_vision
 from rlmba_pipelines.models.vlm.fit import fit_vlm
 from rlmba_pipelines.models.vlm.score import answer_probabilities, chain_of, say
 from rlmba_pipelines.models.vlm.state import pack_vlm, unpack_vlm
+from rlmba_pipelines.models.vlm.targets import IGNORED, targets_by_row, targets_for, targets_of
 
 ANSWERS = ("circle", "square", "yes", "no", "3")
 

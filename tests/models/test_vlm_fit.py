@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from vlm_families import questions, quick, tiny
+from vlm_families import questions, quick, same, tiny, weights
 
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.models.vlm import fit as module
 from rlmba_pipelines.models.vlm import regions
-from rlmba_pipelines.models.vlm.backbone import IGNORED, Vlm, targets_of
+from rlmba_pipelines.models.vlm.backbone import Vlm
 from rlmba_pipelines.models.vlm.fit import fit_vlm
 from rlmba_pipelines.models.vlm.look import attention_in_regions
 from rlmba_pipelines.models.vlm.state import pack_vlm
+from rlmba_pipelines.models.vlm.targets import IGNORED, targets_of
 from rlmba_pipelines.models.vlm.unfinished import Unfinished
 
 
@@ -27,14 +28,6 @@ def base():
 @pytest.fixture(scope="module")
 def bought():
     return questions(12)
-
-
-def weights(vlm):
-    return {name: p.detach().clone() for name, p in vlm.model.named_parameters()}
-
-
-def same(a, b):
-    return all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_seed_and_samples_name_every_bit_and_their_order_does_not_matter(base, bought):

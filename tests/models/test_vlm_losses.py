@@ -7,7 +7,6 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from rlmba_pipelines.models.vlm.backbone import IGNORED
 from rlmba_pipelines.models.vlm.losses import (
     attention_loss,
     contrast_loss,
@@ -16,6 +15,7 @@ from rlmba_pipelines.models.vlm.losses import (
     token_loss,
 )
 from rlmba_pipelines.models.vlm.regions import patches_of
+from rlmba_pipelines.models.vlm.targets import IGNORED
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from vlm_families import questions, quick, tiny
+from vlm_families import questions, quick, same, tiny, weights
 
 from rlmba_pipelines.learning.vlm.chains import join_chain
-from rlmba_pipelines.models.vlm.backbone import targets_for
 from rlmba_pipelines.models.vlm.fit import fit_vlm
 from rlmba_pipelines.models.vlm.losses import sequence_log_probability
 from rlmba_pipelines.models.vlm.sampled import sorted_out
+from rlmba_pipelines.models.vlm.targets import targets_for
 
 WRONG = "column red 1 so left"
 
@@ -24,14 +24,6 @@ def base():
 @pytest.fixture(scope="module")
 def bought():
     return questions(12)
-
-
-def weights(vlm):
-    return {name: p.detach().clone() for name, p in vlm.model.named_parameters()}
-
-
-def same(a, b):
-    return all(torch.equal(a[name], b[name]) for name in a)
 
 
 def log_probability(vlm, asked, said):

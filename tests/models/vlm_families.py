@@ -49,6 +49,15 @@ def tiny() -> Vlm:
     return freeze_vision(checked_vlm(Vlm(model.eval(), processor), "tiny"))
 
 
+def weights(vlm: Vlm) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in vlm.model.named_parameters()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit."""
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
 def quick(**changes: Any) -> VlmConfig:
     """A few steps of training."""
     return VlmConfig(**{"min_steps": 6, "epochs": 0.01, "train_batch_size": 6, "learning_rate": 3e-3, **changes})

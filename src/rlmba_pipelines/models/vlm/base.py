@@ -18,9 +18,10 @@ from PIL import Image
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.vlm import scenes
 from rlmba_pipelines.models.state import device_of, torch_threads
-from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, checked_vlm, load_vlm, targets_for
+from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, checked_vlm, load_vlm
 from rlmba_pipelines.models.vlm.descend import descend
 from rlmba_pipelines.models.vlm.losses import token_loss
+from rlmba_pipelines.models.vlm.targets import targets_for
 from rlmba_pipelines.models.vlm.tiny import tiny_vlm
 
 TINY = "tiny"

@@ -21,11 +21,12 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.state import torch_threads
 from rlmba_pipelines.models.vlm.adapters import adapted
-from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, fitting, targets_by_row, told_in_full
+from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm
 from rlmba_pipelines.models.vlm.descend import descend
 from rlmba_pipelines.models.vlm.losses import attention_loss, token_loss
 from rlmba_pipelines.models.vlm.regions import n_looks, where_to_look
 from rlmba_pipelines.models.vlm.sampled import Sample, learn_contrasts, learn_from_rewards, sorted_out
+from rlmba_pipelines.models.vlm.targets import fitting, targets_by_row, told_in_full
 from rlmba_pipelines.models.vlm.unfinished import Unfinished
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from rlmba_pipelines.config import VlmConfig
-from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing, targets_of
+from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing
 from rlmba_pipelines.models.vlm.regions import n_looks, where_to_look
+from rlmba_pipelines.models.vlm.targets import targets_of
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid
 
-from rlmba_pipelines.models.vlm.backbone import IGNORED
+from rlmba_pipelines.models.vlm.targets import IGNORED
 
 
 def token_loss(logits_BTV: Tensor, labels_BT: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from rlmba_pipelines.learning.vlm.chains import STEP_MARK, join_chain
-from rlmba_pipelines.models.vlm.backbone import Region, Targets, VisualQuestion, Vlm, gone_on
+from rlmba_pipelines.models.vlm.backbone import Region, VisualQuestion, Vlm, gone_on
+from rlmba_pipelines.models.vlm.targets import Targets
 
 
 def where_to_look(vlm: Vlm, asked: Sequence[VisualQuestion], batch: Targets) -> tuple[Tensor, Tensor]:

@@ -11,16 +11,10 @@ from torch import Tensor
 
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.vlm.chains import is_chain, join_chain, split_chain
-from rlmba_pipelines.models.vlm.backbone import (
-    VisualQuestion,
-    Vlm,
-    computing,
-    targets_by_row,
-    targets_for,
-    told_in_full,
-)
+from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing
 from rlmba_pipelines.models.vlm.descend import descend
 from rlmba_pipelines.models.vlm.losses import contrast_loss, reward_loss, sequence_log_probability, token_loss
+from rlmba_pipelines.models.vlm.targets import targets_by_row, targets_for, told_in_full
 
 Sample = Callable[[Vlm, Sequence[VisualQuestion], int], list[list[str]]]
 
