@@ -141,7 +141,7 @@ def test_attention_in_regions_is_the_mean_of_a_plain_loop_over_the_tokens_of_ste
             look_P, region_P = head_BTT[b, t, image_BT[b]], target_BTT[b, t, image_BT[b]] > 0
             inside.append(look_P[region_P].sum() / look_P.sum())
             hits.append(region_P[look_P.argmax()])
-    found = attention_in_regions(base, asked, quick(attention_head=1, predict_batch_size=2))
+    found = attention_in_regions(base, asked, quick(attention_head=1, train_batch_size=4, accumulate=2))
     assert found["attention_in_region"] == pytest.approx(np.mean(inside), rel=1e-5)
     assert found["pointing"] == np.mean(hits)
     assert attention_in_regions(base, asked[5:], quick()) == {}

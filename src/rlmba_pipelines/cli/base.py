@@ -21,7 +21,7 @@ from rlmba_pipelines.labeling import WaitingForLabels
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.records import share_of
 from rlmba_pipelines.rounds.commits import Experiment
-from rlmba_pipelines.rounds.current import EXPERIMENT_VARIABLE, current
+from rlmba_pipelines.rounds.current import EXPERIMENT_VARIABLE, current, usual_name
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.rewriting import JOURNAL, finish_rewriting
 
@@ -112,7 +112,7 @@ def command_on_experiment(name: str) -> Callable[[Command], click.Command]:
             function(experiment_of(project_path, experiment), **options)
 
         option = click.option(
-            "--experiment", default=MAIN, envvar=EXPERIMENT_VARIABLE, show_default=True, show_envvar=True,
+            "--experiment", default=usual_name, show_default=f"${EXPERIMENT_VARIABLE}, or {MAIN}",
             help="Name of the experiment.",
         )
         return command(name)(option(functools.update_wrapper(invoked, function)))

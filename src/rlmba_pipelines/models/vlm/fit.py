@@ -18,7 +18,6 @@ from torch import Tensor
 
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.state import torch_threads
 from rlmba_pipelines.models.vlm.adapters import adapted
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm
@@ -26,7 +25,7 @@ from rlmba_pipelines.models.vlm.descend import descend
 from rlmba_pipelines.models.vlm.losses import attention_loss, token_loss
 from rlmba_pipelines.models.vlm.regions import n_looks, where_to_look
 from rlmba_pipelines.models.vlm.sampled import Sample, learn_contrasts, learn_from_rewards, sorted_out
-from rlmba_pipelines.models.vlm.targets import fitting, targets_by_row, told_in_full
+from rlmba_pipelines.models.vlm.targets import answers_in_full, fitting, targets_by_row, told_in_full
 from rlmba_pipelines.models.vlm.unfinished import Unfinished
 
 
@@ -73,11 +72,8 @@ def fit_vlm(
             vlm.model.eval()
             tried = sample(vlm, ordered, seed)
             right, contrasts, log["sampled_right"] = sorted_out(ordered, tried, with_chain=config.chain_of_thought)
-            said = [join_chain(one.chain, one.answer) for one in right]
-            fits = fitting(vlm, right, said, longest=config.max_tokens)
-            right = [one for one, does in zip(right, fits, strict=True) if does]
-            if config.rejection_sampling and right:
-                more, norm = _learn_answers(vlm, [*ordered, *right], max(1, steps // 4), config, draw)
+            if config.rejection_sampling and (more_to_learn := fitting(vlm, right, longest=config.max_tokens)):
+                more, norm = _learn_answers(vlm, [*ordered, *more_to_learn], max(1, steps // 4), config, draw)
                 losses += more
             if config.contrast_steps and contrasts:
                 log["contrasts"] = len(contrasts)
@@ -93,7 +89,7 @@ def fit_vlm(
 
 
 def _check_head(vlm: Vlm, config: VlmConfig) -> None:
-    text = getattr(vlm.model.config, "text_config", vlm.model.config)
+    text = vlm.model.config.get_text_config()
     n_layers, n_heads = text.num_hidden_layers, text.num_attention_heads
     if not (-n_layers <= config.attention_layer < n_layers and config.attention_head < n_heads):
         raise UserError(
@@ -110,7 +106,7 @@ def _learn_answers(
     draw: np.random.Generator,
     kept: Unfinished | None = None,
 ) -> tuple[list[float], float]:
-    said = [join_chain(one.chain if config.chain_of_thought else (), one.answer) for one in bought]
+    said = answers_in_full(bought, with_chain=config.chain_of_thought)
     _, n_tokens_N = told_in_full(vlm, bought, said, longest=config.max_tokens)
     targets = targets_by_row(vlm, bought, said, longest=config.max_tokens)
     looks = config.attention > 0 and config.chain_of_thought

@@ -42,11 +42,15 @@ def attention_in_regions(vlm: Vlm, asked: Sequence[VisualQuestion], config: VlmC
         often the patch that is looked at most is one of it. Both of ``config.attention_head``, the one that is
         calibrated where ``config.attention`` is on.
     """
-    shown = [one for one, n in zip(asked, n_looks(vlm, asked), strict=True) if n]
+    told = [one for one in asked if any(one.regions)]
+    if not told:
+        return {}
+    shown = [one for one, n in zip(told, n_looks(vlm, told), strict=True) if n]
+    size = -(-config.train_batch_size // config.accumulate)  # attentions of all layers: what a training step can hold
     inside, hits = [], []
     with computing(vlm, config):
-        for start in range(0, len(shown), config.predict_batch_size):
-            part = shown[start : start + config.predict_batch_size]
+        for start in range(0, len(shown), size):
+            part = shown[start : start + size]
             batch = targets_of(vlm, part, with_chain=True, longest=4 * config.max_tokens)
             image_BT, target_BTT = where_to_look(vlm, part, batch)
             out = vlm.model(**batch.inputs, output_attentions=True, use_cache=False)

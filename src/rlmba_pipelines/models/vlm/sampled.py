@@ -14,7 +14,7 @@ from rlmba_pipelines.learning.vlm.chains import is_chain, join_chain, split_chai
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing
 from rlmba_pipelines.models.vlm.descend import descend
 from rlmba_pipelines.models.vlm.losses import contrast_loss, reward_loss, sequence_log_probability, token_loss
-from rlmba_pipelines.models.vlm.targets import targets_by_row, targets_for, told_in_full
+from rlmba_pipelines.models.vlm.targets import answers_in_full, targets_by_row, targets_for, told_in_full
 
 Sample = Callable[[Vlm, Sequence[VisualQuestion], int], list[list[str]]]
 
@@ -116,7 +116,7 @@ def learn_from_rewards(
     Returns:
         Losses, and rewards; means over tenths of the steps each.
     """
-    said = [join_chain(one.chain if config.chain_of_thought else (), one.answer) for one in bought]
+    said = answers_in_full(bought, with_chain=config.chain_of_thought)
     _, n_tokens_N = told_in_full(vlm, bought, said, longest=config.max_tokens)
     given = targets_by_row(vlm, bought, said, longest=config.max_tokens)
     rewards: list[float] = []

@@ -42,8 +42,12 @@ def targets_of(vlm: Vlm, asked: Sequence[VisualQuestion], *, with_chain: bool, l
     Raises:
         UserError: a target is longer.
     """
-    said = [join_chain(one.chain if with_chain else (), one.answer) for one in asked]
-    return targets_for(vlm, asked, said, longest=longest)
+    return targets_for(vlm, asked, answers_in_full(asked, with_chain=with_chain), longest=longest)
+
+
+def answers_in_full(asked: Sequence[VisualQuestion], *, with_chain: bool) -> list[str]:
+    """What is to be answered to each question, as text."""
+    return [join_chain(one.chain if with_chain else (), one.answer) for one in asked]
 
 
 def targets_for(vlm: Vlm, asked: Sequence[VisualQuestion], said: Sequence[str], *, longest: int) -> Targets:
@@ -84,13 +88,13 @@ def targets_by_row(
     return ready_rows
 
 
-def fitting(vlm: Vlm, asked: Sequence[VisualQuestion], said: Sequence[str], *, longest: int) -> np.ndarray:
-    """bool[B], which targets ``told_in_full`` would take; none that sampling cut off at ``longest`` tokens."""
+def fitting(vlm: Vlm, asked: Sequence[VisualQuestion], *, longest: int) -> list[VisualQuestion]:
+    """Those whose chain and answer ``told_in_full`` takes; none that sampling cut off at ``longest`` tokens."""
     if not asked:
-        return np.zeros(0, dtype=bool)
-    _, n_target_B, n_all_B = _in_full(vlm, asked, said)
-    fits_B: np.ndarray = (n_target_B <= longest) & (n_all_B <= (_context(vlm) or np.inf))
-    return fits_B
+        return []
+    _, n_target_B, n_all_B = _in_full(vlm, asked, answers_in_full(asked, with_chain=True))
+    fits_B = (n_target_B <= longest) & (n_all_B <= (_context(vlm) or np.inf))
+    return [one for one, fits in zip(asked, fits_B, strict=True) if fits]
 
 
 def _in_full(
@@ -106,8 +110,7 @@ def _in_full(
 
 def _context(vlm: Vlm) -> int | None:
     """Tokens that the language part can read; None where it does not say."""
-    text = getattr(vlm.model.config, "text_config", vlm.model.config)
-    return getattr(text, "max_position_embeddings", None)
+    return getattr(vlm.model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def told_in_full(
