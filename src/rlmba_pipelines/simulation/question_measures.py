@@ -89,15 +89,16 @@ def measure_questions(
     own = Labels(held.sample_ids[ordinary_N], held.y[ordinary_N], held.classes)
     found: dict[str, Any] = _measured(p_NC[ordinary_N], own, with_only, by_modality)
     found |= _by_group(p_NC, held.y, facts, ordinary_N, sets)
-    found |= _of_chains(texts, facts, ordinary_N) if config.chain_of_thought else {}
-    found |= _of_attention(vlm, [one for one, counts in zip(asked, ordinary_N, strict=True) if counts], config)
+    if config.chain_of_thought:
+        found |= _of_chains(texts, facts, ordinary_N)
+        found |= _of_attention(vlm, [one for one, counts in zip(asked, ordinary_N, strict=True) if counts], config)
     best = [held.classes[k] for k in p_NC.argmax(axis=1)]
     return found | score_of_answers(best, facts, ordinary_N)
 
 
 def _of_attention(vlm: Vlm, asked: Sequence[VisualQuestion], config: VlmConfig) -> dict[str, float]:
     try:
-        return attention_in_regions(vlm, asked, config) if config.chain_of_thought else {}
+        return attention_in_regions(vlm, asked, config)
     except UserError:  # image tokens on no grid that is known: nobody asked for this figure
         return {}
 

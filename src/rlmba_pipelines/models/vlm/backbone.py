@@ -91,6 +91,8 @@ class Vlm:
 
     def token_ends(self, texts: Sequence[str]) -> list[np.ndarray]:
         """int64[tokens] of each text: the character after each token, 0 for one that is not written in it."""
+        if not texts:  # tokenizers refuse an empty list
+            return []
         told = self.processor.tokenizer(list(texts), return_offsets_mapping=True)["offset_mapping"]
         return [np.array([end for _, end in offsets]) for offsets in told]
 

@@ -43,8 +43,6 @@ def attention_in_regions(vlm: Vlm, asked: Sequence[VisualQuestion], config: VlmC
         calibrated where ``config.attention`` is on.
     """
     told = [one for one in asked if any(one.regions)]
-    if not told:
-        return {}
     shown = [one for one, n in zip(told, n_looks(vlm, told), strict=True) if n]
     size = -(-config.train_batch_size // config.accumulate)  # attentions of all layers: what a training step can hold
     inside, hits = [], []

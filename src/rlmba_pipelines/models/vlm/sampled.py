@@ -127,8 +127,8 @@ def learn_from_rewards(
         drawn = sample(vlm, asked, int(draw.integers(2**31)))
         vlm.model.train()
         torch.clear_autocast_cache()  # before torch 2.10 it kept weights that were cast without a gradient
-        answers = [[split_chain(text)[1] for text in texts] for texts in drawn]
-        worth_BK = (np.array(answers) == np.array([one.answer for one in asked])[:, None]).astype(float)
+        ends_BK = np.array([[split_chain(text)[1] if is_chain(text) else "" for text in texts] for texts in drawn])
+        worth_BK = (ends_BK == np.array([one.answer for one in asked])[:, None]).astype(float)
         rewards.append(float(worth_BK.mean()))
         batch = given(rows)
         answer_loss = token_loss(vlm.model(**batch.inputs, use_cache=False).logits, batch.labels_BT)

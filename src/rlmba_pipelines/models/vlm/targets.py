@@ -90,8 +90,6 @@ def targets_by_row(
 
 def fitting(vlm: Vlm, asked: Sequence[VisualQuestion], *, longest: int) -> list[VisualQuestion]:
     """Those whose chain and answer ``told_in_full`` takes; none that sampling cut off at ``longest`` tokens."""
-    if not asked:
-        return []
     _, n_target_B, n_all_B = _in_full(vlm, asked, answers_in_full(asked, with_chain=True))
     fits_B = (n_target_B <= longest) & (n_all_B <= (_context(vlm) or np.inf))
     return [one for one, fits in zip(asked, fits_B, strict=True) if fits]
