@@ -8,12 +8,12 @@ system, they run here too, so that arms are compared with them on one kind of ma
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,6 +28,7 @@ from sklearn.metrics import roc_auc_score
 
 import bench_vqa_page
 from bench_vqa_page import CAUSES, COMPARED, machine_of
+from rlmba_pipelines.benchmark.runs import as_asked
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.labeling import SimulatedOracle
 from rlmba_pipelines.learning.types import RoundState
@@ -73,7 +74,7 @@ def run(name: str, arm: dict[str, Any], protocol: dict[str, Any], seed: int) -> 
     part = path.with_suffix(".part")
     place = f"{torch.cuda.get_device_name()}" if task.base.cuda_devices else "CPU"
     about = {"arm": name, "seed": seed, "device": f"{place}, torch {torch.__version__}"}
-    part.write_text(json.dumps({"asked": asked, **about, "rounds": rounds}))
+    part.write_text(json.dumps({"settings": asked, **about, "rounds": rounds}))
     part.rename(path)
     return path
 
@@ -132,10 +133,9 @@ def cost_of_scoring(protocol: dict[str, Any]) -> str:
     return f"{told}; {100 * seconds / whole:.0f} % of a round that scores {n:,}"
 
 
-def asked_of(p: Parameters, protocol: dict[str, Any]) -> str:
-    """Digest of all settings that a run's figures hang on."""
-    settings = {"data": protocol["data"], "parameters": p.model_dump(mode="json", include=OF_A_RUN)}
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+def asked_of(p: Parameters, protocol: dict[str, Any]) -> dict[str, Any]:
+    """All settings that a run's figures hang on."""
+    return {"data": protocol["data"], **p.model_dump(mode="json", include=OF_A_RUN)}
 
 
 def scenes_of(protocol: dict[str, Any], seed: int) -> Path:
@@ -192,12 +192,16 @@ def by_start(jobs: list[tuple[str, int]], protocol: dict[str, Any]) -> list[tupl
 def results(protocol: dict[str, Any]) -> dict[tuple[str, int, str], dict[str, Any]]:
     """The runs that are there and that the protocol asks for as it is now, by arm, seed and kind of machine."""
     arms = {**protocol["arms"], **protocol["ablations"]}
+
+    def today(arm: str, seed: int) -> dict[str, Any]:
+        return asked_of(parameters_of(arms[arm], protocol["common"], seed), protocol)
+
+    usual = {"data": asdict(Knobs()), **Parameters().model_dump(mode="json", include=OF_A_RUN)}
     runs = [*bench_vqa_page.written(), *(json.loads(path.read_text()) for path in sorted(RUNS.glob("*.json")))]
     return {
         (one["arm"], one["seed"], machine_of(one)): one
         for one in runs
-        if one["arm"] in arms
-        and one["asked"] == asked_of(parameters_of(arms[one["arm"]], protocol["common"], one["seed"]), protocol)
+        if one["arm"] in arms and "settings" in one and as_asked(one["settings"], today(one["arm"], one["seed"]), usual)
     }
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlmba_pipelines.benchmark import runs
 from rlmba_pipelines.config import Parameters
+from rlmba_pipelines.rounds.parameters import merged
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -35,7 +37,7 @@ def machine(bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def run_on(folder: Path, place: str, area: float) -> Path:
     path = folder / place
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"parameters": "p", "curve": [{"accuracy": area}], "seconds": 1.5}))
+    path.write_text(json.dumps({"settings": {}, "curve": [{"accuracy": area}], "seconds": 1.5}))
     return path
 
 
@@ -61,9 +63,28 @@ def test_another_machine_goes_on_with_the_runs_of_the_first(bench, machine) -> N
 
 
 def test_a_run_on_file_counts_until_something_that_it_reads_is_changed() -> None:
-    asked = Parameters().model_dump(mode="json")
-    known = runs._digest(asked)
+    usual = Parameters().model_dump(mode="json")
+    recorded = json.loads(json.dumps(runs.read_by_a_run(usual)))
+
+    def counts(asked: dict[str, Any], on_file: dict[str, Any] = recorded) -> bool:
+        return runs.as_asked(on_file, runs.read_by_a_run(asked), usual)
+
+    assert counts(usual)
     for block in ("report", "benchmark", "tracking", "labeling", "vlm"):
-        assert runs._digest({**asked, block: {"another": "knob"}}) == known
-    for block in ("encoders", "rounds", "fusion", "evidence", "difficulty", "balance", "policy"):
-        assert runs._digest({**asked, block: {**asked[block], "another": "knob"}}) != known
+        assert counts({**usual, block: {"another": "knob"}})
+    for block in runs.OF_A_RUN:
+        assert not counts({**usual, block: {**usual[block], "another": "knob"}}), "an option that nothing is usual for"
+        gone = {**recorded, block: {**recorded[block], "another": "knob"}}
+        assert not counts(usual, gone), "an option that is gone"
+    for block, option, value in [("rounds", "seed", 7), ("fusion", "dropout", 0.9), ("policy", "options", {"eta": 1})]:
+        assert not counts(merged(usual, {block: {option: value}}))
+
+
+def test_a_run_that_is_older_than_an_option_counts_where_the_option_is_left_alone() -> None:
+    usual = Parameters().model_dump(mode="json")
+    older = json.loads(json.dumps(runs.read_by_a_run(merged(usual, {"rounds": {"seed": 1000}}))))
+    del older["fusion"]["self_training"]
+    asked = merged(usual, {"rounds": {"seed": 1000}})
+    assert runs.as_asked(older, runs.read_by_a_run(asked), usual)
+    for changes in ({"fusion": {"self_training": 4000}}, {"rounds": {"seed": 1001}}):
+        assert not runs.as_asked(older, runs.read_by_a_run(merged(asked, changes)), usual)

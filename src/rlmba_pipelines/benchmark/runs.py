@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -35,6 +34,7 @@ UNDER_USE = "under_use"  # measured on validation, where every modality is fitte
 DIGITS = 6
 # blocks of parameters that a run hangs on, the first two by its features
 OF_A_RUN = ("ingest", "encoders", "rounds", "fusion", "evidence", "difficulty", "balance", "policy")
+_NOTHING = object()  # equal to no setting
 METRICS = ("accuracy", "macro_accuracy", "macro_f1", "nll", "ece", "worst_decile", "worst_modality", "imbalance")
 
 
@@ -69,11 +69,13 @@ def run_all(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Pa
 def on_file(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Path) -> dict[Cell, dict[str, Any]]:
     """Those of the cells that have been run, with today's parameters."""
     records = {cell: json.loads(path.read_text()) for cell in cells if (path := _place(folder, cell)).exists()}
-    return {
-        cell: record
-        for cell, record in records.items()
-        if record["parameters"] == _digest(asked_of(project, protocol, cell))
-    }
+    usual = Parameters().model_dump(mode="json")
+
+    def counts(cell: Cell, record: Mapping[str, Any]) -> bool:
+        asked = read_by_a_run(asked_of(project, protocol, cell))
+        return "settings" in record and as_asked(record["settings"], asked, usual)
+
+    return {cell: record for cell, record in records.items() if counts(cell, record)}
 
 
 def whole_parts(found: Collection[Cell], cells: Sequence[Cell]) -> list[Cell]:
@@ -93,7 +95,7 @@ def rows_of(found: Mapping[Cell, dict[str, Any]]) -> pd.DataFrame:
 
 
 def run_cell(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
-    """One run: the digest of its parameters, its curve on the test split, and how long it took."""
+    """One run: the parameters that it read, its curve on the test split, and how long it took."""
     started = time.perf_counter()
     task, hidden = task_and_labels(project, cell.set)
     control = protocol.controls.get(cell.condition, Control())
@@ -113,7 +115,7 @@ def run_cell(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
         for k, result in enumerate(results)
         if result.test
     ]
-    return {"parameters": _digest(asked), "curve": curve, "seconds": time.perf_counter() - started}
+    return {"settings": read_by_a_run(asked), "curve": curve, "seconds": time.perf_counter() - started}
 
 
 def _told(result: RoundResult) -> dict[str, float]:
@@ -197,9 +199,31 @@ def _nearest_mean_accuracy(task: Task, hidden: pd.DataFrame, modality: str) -> f
     return float((pd.Index(classes)[nearest_T] == test_T).mean())
 
 
-def _digest(asked: dict[str, Any]) -> str:
-    settings = {block: asked[block] for block in OF_A_RUN}
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+def read_by_a_run(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The blocks of parameters that a run's figures hang on."""
+    return {block: asked[block] for block in OF_A_RUN}
+
+
+def as_asked(recorded: Mapping[str, Any], asked: Mapping[str, Any], usual: Mapping[str, Any]) -> bool:
+    """Whether a run on file had the settings that are asked for now, nested mappings all three.
+
+    An option that is newer than the run counts as left at its usual value: a new option is off by default, or does by
+    default what was done before. An option that is gone counts as another setting.
+
+    >>> as_asked({"a": 1}, {"a": 1, "new": 0}, {"a": 5, "new": 0}), as_asked({"a": 1}, {"a": 1, "new": 2}, {"new": 0})
+    (True, False)
+    """
+    if recorded.keys() - asked.keys():
+        return False
+    for key, value in asked.items():
+        before = recorded[key] if key in recorded else usual.get(key, _NOTHING)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            same = as_asked(before, value, usual.get(key) or {})
+        else:
+            same = before == value
+        if not same:
+            return False
+    return True
 
 
 def _place(folder: Path, cell: Cell) -> Path:
