@@ -1,6 +1,7 @@
 """The door to a vision-language model: what it reads, what it is to learn, and what it answers."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from vlm_families import questions, tiny
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.chains import join_chain
+from rlmba_pipelines.models.vlm import answers as answering
 from rlmba_pipelines.models.vlm import score
+from rlmba_pipelines.models.vlm.answers import answer_probabilities, answers_of, branching
 from rlmba_pipelines.models.vlm.backbone import gone_on, load_vlm
-from rlmba_pipelines.models.vlm.score import answer_probabilities, chain_of, movement, say, written
+from rlmba_pipelines.models.vlm.score import chain_of, movement, say, written
 from rlmba_pipelines.models.vlm.state import pack_vlm, unpack_vlm
 from rlmba_pipelines.models.vlm.targets import IGNORED, targets_of
 
@@ -38,9 +41,10 @@ def logits(vlm, asked):
         return vlm.model(**batch.inputs).logits
 
 
-def answered(vlm, asked, answers=ANSWERS):
-    chains = [chain_of(join_chain(one.chain, one.answer)) for one in asked]
-    return answer_probabilities(vlm, [one.image for one in asked], vlm.prompts(asked), chains, answers)[0]
+def answered(vlm, asked, answers=ANSWERS, possible=None):
+    chains, ready = [chain_of(join_chain(one.chain, one.answer)) for one in asked], answers_of(vlm, answers)
+    images, prompts = [one.image for one in asked], vlm.prompts(asked)
+    return answer_probabilities(vlm, images, prompts, chains, ready, possible).answers_BC
 
 
 def test_saved_and_loaded_by_the_auto_classes_it_is_the_same_model(vlm, asked, tmp_path):
@@ -82,36 +86,80 @@ def test_a_target_that_is_too_long_is_refused_by_name(vlm, asked):
 
 def test_choices_are_part_of_the_question(vlm, asked):
     one = replace(asked[0], choices=("circle", "square"))
-    assert vlm.prompts([one])[0] == vlm.prompts([asked[0]])[0].replace("?", "? circle | square")
+    assert vlm.prompts([one])[0] == vlm.prompts([asked[0]])[0].replace("?", "? (A) circle (B) square.")
 
 
-def by_sequence(vlm, asked, answers, ends):
-    """The slow way: each answer written out after the chain, one question at a time, its tokens scored one by one."""
+def word_by_word(vlm, asked, answers, possible=None):
+    """The slow way: one question at a time, one word after the other, of those that lead to an answer."""
     tokenizer, rows = vlm.processor.tokenizer, []
-    for one in asked:
+    ended = [f"{answer} {tokenizer.eos_token}".split() for answer in answers]
+    for b, one in enumerate(asked):
         before = gone_on(vlm.prompts([one])[0], chain_of(join_chain(one.chain, one.answer)))
-        n_before = vlm.batch([one.image], [before])["input_ids"].shape[1]
-        scores = []
-        for answer in answers:
-            inputs = vlm.batch([one.image], [f"{before} {answer}{tokenizer.eos_token if ends else ''}"])
+        among = [ended[c] for c in possible[b]] if possible else ended
+
+        @lru_cache
+        def p_of(begun, before=before, image=one.image):
             with torch.no_grad():
-                log_p = torch.log_softmax(vlm.model(**inputs).logits[0].double(), -1)
-            ids = inputs["input_ids"][0]
-            scores.append(sum(float(log_p[t - 1, ids[t]]) for t in range(n_before, len(ids))))
-        scores = np.exp(np.array(scores) - max(scores))
-        rows.append(scores / scores.sum())
+                logits = vlm.model(**vlm.batch([image], [" ".join([before, *begun])])).logits[0, -1]
+            return torch.softmax(logits.double(), -1).numpy()
+
+        p_C = np.zeros(len(answers))
+        for c, words in enumerate(ended):
+            if words in among:
+                p_C[c] = 1
+                for n in range(len(words)):
+                    alike = {other[n] for other in among if other[:n] == words[:n]}
+                    p = {word: p_of(tuple(words[:n]))[tokenizer.convert_tokens_to_ids(word)] for word in alike}
+                    p_C[c] *= p[words[n]] / sum(p.values())
+        rows.append(p_C)
     return np.array(rows)
 
 
-def test_answers_of_one_token_have_the_probability_of_their_sequence(vlm, asked):
-    assert_allclose(answered(vlm, asked), by_sequence(vlm, asked, ANSWERS, ends=False), atol=1e-5)
+ALIKE = ("red circle", "red square thing", "red", "blue square", "no", "red square", "red square circle")
 
 
-def test_answers_that_begin_alike_have_the_probability_of_their_whole_sequence(vlm, asked):
-    answers = ("red circle", "red square thing", "red", "blue square", "no")
-    found = answered(vlm, asked, answers)
-    assert_allclose(found, by_sequence(vlm, asked, answers, ends=True), atol=1e-5)
+def test_answers_of_one_word_have_the_probability_of_that_word_among_the_first_words(vlm, asked):
+    assert_allclose(answered(vlm, asked), word_by_word(vlm, asked, ANSWERS), atol=1e-5)
+
+
+def test_answers_that_begin_alike_have_the_probability_of_what_could_be_written(vlm, asked, monkeypatch):
+    monkeypatch.setattr(answering, "SMALL", 0.0)
+    found = answered(vlm, asked, ALIKE)
+    assert_allclose(found, word_by_word(vlm, asked, ALIKE), atol=1e-5)
     assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    possible = [(0, 3), (1, 5, 6), (2,), (0, 1, 2), (3, 4), (1, 6), (0, 1, 2, 3, 4, 5, 6)]
+    found = answered(vlm, asked, ALIKE, possible)
+    assert_allclose(found, word_by_word(vlm, asked, ALIKE, possible), atol=1e-5)
+    for p_C, among in zip(found, possible, strict=True):
+        assert set(np.flatnonzero(p_C)) == set(among)
+
+
+def test_branches_that_hold_little_are_split_evenly_and_cost_no_pass(vlm, asked, monkeypatch):
+    colors = ("red", "green", "blue", "yellow", "pink", "gray", "white", "cyan")
+    many = tuple(f"{a} {b}" for a in colors for b in colors)
+    exact = word_by_word(vlm, asked, many)
+    passes, forward = [], vlm.model.forward
+    monkeypatch.setattr(vlm.model, "forward", lambda *args, **kwargs: passes.append(1) or forward(*args, **kwargs))
+    for small in (0.5, 0.11, 0.01):
+        monkeypatch.setattr(answering, "SMALL", small)
+        passes.clear()
+        found = answered(vlm, asked, many)
+        by_first, by_first_exact = (p.reshape(len(asked), 8, 8).sum(axis=2) for p in (found, exact))
+        assert_allclose(by_first, by_first_exact, atol=1e-5)
+        looked_into = by_first >= small
+        assert len(passes) == 1 + looked_into.sum(axis=1).max()
+        even = np.repeat(by_first / 8, 8, axis=1)
+        assert_allclose(found, np.where(np.repeat(looked_into, 8, axis=1), exact, even), atol=1e-5)
+
+
+def test_answers_part_where_their_words_do():
+    paths = ((5, 7, 1), (5, 8, 1), (5, 7, 2, 1), (6, 1), (6, 1))
+    first = branching(paths, (0, 1, 2, 3, 4), 0)
+    assert (first.depth, first.tokens.tolist(), first.parts) == (0, [5, 6], ((0, 1, 2), (3, 4)))
+    second = branching(paths, (0, 1, 2), 1)
+    assert (second.depth, second.tokens.tolist(), second.parts) == (1, [7, 8], ((0, 2), (1,)))
+    assert branching(paths, (0, 2), 0).depth == 2
+    assert branching(paths, (3, 4), 0) is None
 
 
 def test_an_answer_with_unknown_words_is_scored_too(vlm, asked):
@@ -164,7 +212,8 @@ def test_each_chain_has_its_answer_and_the_first_one_its_hidden_state(vlm, asked
     said = say(vlm, asked[:4], ANSWERS, CONFIG, seed=5)
     for k in range(3):
         chains = [chain_of(texts[k]) for texts in said.texts]
-        found = answer_probabilities(vlm, [one.image for one in asked[:4]], vlm.prompts(asked[:4]), chains, ANSWERS)
+        images, prompts, answers = [one.image for one in asked[:4]], vlm.prompts(asked[:4]), answers_of(vlm, ANSWERS)
+        found = answer_probabilities(vlm, images, prompts, chains, answers)
         assert_allclose(found[0], said.chains_NKC[:, k], atol=1e-6)
         assert (k == 0) == bool(np.allclose(found[1][:, -1].numpy(), said.embedding_ND, atol=1e-6))
 

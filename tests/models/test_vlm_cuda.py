@@ -11,10 +11,11 @@ from numpy.testing import assert_allclose
 from vlm_families import FAMILIES, questions, quick, tiny
 
 from rlmba_pipelines.learning.vlm.chains import join_chain
+from rlmba_pipelines.models.vlm.answers import answer_probabilities, answers_of
 from rlmba_pipelines.models.vlm.backbone import Vlm, load_vlm
 from rlmba_pipelines.models.vlm.base import freeze_vision
 from rlmba_pipelines.models.vlm.fit import fit_vlm
-from rlmba_pipelines.models.vlm.score import answer_probabilities, chain_of, say
+from rlmba_pipelines.models.vlm.score import chain_of, say
 from rlmba_pipelines.models.vlm.state import pack_vlm, unpack_vlm
 
 pytestmark = pytest.mark.gpu
@@ -28,7 +29,8 @@ def on(device):
 
 def answered(vlm, asked):
     chains = [chain_of(join_chain(one.chain, one.answer)) for one in asked]
-    return answer_probabilities(vlm, [one.image for one in asked], vlm.prompts(asked), chains, ANSWERS).answers_BC
+    images, prompts, answers = [one.image for one in asked], vlm.prompts(asked), answers_of(vlm, ANSWERS)
+    return answer_probabilities(vlm, images, prompts, chains, answers).answers_BC
 
 
 def test_in_float32_both_devices_answer_alike():

@@ -13,10 +13,11 @@ from vlm_families import FAMILIES, questions, quick
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.vlm import regions
+from rlmba_pipelines.models.vlm.answers import answer_probabilities, answers_of
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, load_vlm
 from rlmba_pipelines.models.vlm.base import freeze_vision
 from rlmba_pipelines.models.vlm.fit import fit_vlm
-from rlmba_pipelines.models.vlm.score import answer_probabilities, chain_of, say
+from rlmba_pipelines.models.vlm.score import chain_of, say
 from rlmba_pipelines.models.vlm.state import pack_vlm, unpack_vlm
 from rlmba_pipelines.models.vlm.targets import IGNORED, targets_by_row, targets_for, targets_of
 
@@ -115,7 +116,8 @@ def test_targets_made_ready_are_those_read_again(vlm, asked):
 def test_company_and_padding_do_not_change_what_is_answered(vlm, asked, answers):
     def answered(part):
         chains = [chain_of(join_chain(one.chain, one.answer)) for one in part]
-        return answer_probabilities(vlm, [one.image for one in part], vlm.prompts(part), chains, answers)[0]
+        ready = answers_of(vlm, answers)
+        return answer_probabilities(vlm, [one.image for one in part], vlm.prompts(part), chains, ready).answers_BC
 
     together = answered(asked)
     assert_allclose(together.sum(axis=1), 1, atol=1e-6)

@@ -149,6 +149,38 @@ def test_a_withdrawn_question_is_forgotten_with_its_chains(asked: tuple[Project,
     assert "visual questions" in project.refused("rounds", "bundle", "--experiment", "q")
 
 
+def test_questions_with_choices_are_answered_by_a_letter_or_by_the_choice(
+    asked: tuple[Project, Path], tmp_path: Path
+) -> None:
+    project, manifest = asked
+    truth = {row["id"]: row for row in map(json.loads, manifest.read_text().splitlines())}
+    for i, row in enumerate(truth.values()):
+        row["choices"] = [f"not {row['answer']}", row["answer"], "neither"][i % 2 : 2 + i % 2]
+    unanswered = [row | {"answer": None} if row["split"] == "pool" else row for row in truth.values()]
+    manifest.write_text("\n".join(map(json.dumps, unanswered)))
+    _run(project, manifest)
+    (sheet,) = (project.path / "data/07_model_output/q").glob("round_00/annotation_sheet.csv/*/*.csv")
+    table = pd.read_csv(sheet, dtype=str, keep_default_na=False)
+    for row in table.itertuples():
+        first, second = truth[row.sample_id]["choices"]
+        assert row.text.endswith(f"? (A) {first} (B) {second}.")
+    table["label"] = [truth[i]["answer"] for i in table["sample_id"]]
+    first, wrong = table["sample_id"].iloc[:2]
+    letter = "AB"[truth[first]["choices"].index(truth[first]["answer"])]
+    table.loc[:1, "label"] = [f"({letter.lower()})", "perhaps"]
+    table.to_csv(tmp_path / "answers.csv", index=False)
+    told = project.ok("rounds", "import", str(tmp_path / "answers.csv"), "--by", "ann", "--experiment", "q")
+    assert f"'perhaps' is none of the choices of '{wrong}': (A)" in " ".join(told.split())
+    with Ledger(project.path / "data/03_primary/q/ledger.sqlite") as ledger:
+        labels = ledger.rows().set_index("sample_id")["label"]
+    assert labels.to_dict() == {
+        i: "AB"[truth[i]["choices"].index(truth[i]["answer"])] for i in table["sample_id"] if i != wrong
+    }
+    project.ok("rounds", "close", "--experiment", "q")
+    batch = _table(project, "q", "07_model_output", "round_01", "annotation_batch.parquet")
+    assert set(batch["guess"]) <= {"A", "B"}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

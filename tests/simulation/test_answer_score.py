@@ -1,4 +1,4 @@
-"""The VQA score of a model, over the questions that several people answered."""
+"""The score of what a model writes: each question by the rule of its kind."""
 
 from __future__ import annotations
 
@@ -8,13 +8,39 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rlmba_pipelines.learning.types import Labels
 from rlmba_pipelines.simulation.question_measures import score_of_answers
 
+NAMES = ("red", "1.2", "A", "B")
+# answers of people, choices, kind of answer, digits, the right answer, what was written, its score
+QUESTIONS = [
+    (["red"] * 8 + ["pink"] * 2, [], "", "", "red", "red", 1),
+    (["red"] * 2 + ["pink"] * 8, [], "", "", "red", "red", 0.6),
+    (["red"] * 3, [], "", "", "red", " Red", 1),  # too few people: to the letter
+    ([], [], "", "", "red", "pink", 0),
+    (["dog"] * 10, ["dog", "cat"], "", "", "A", "(a)", 1),  # the choice, whatever people said
+    ([], ["dog", "cat"], "", "", "A", "a dog", 1),
+    ([], ["dog", "cat"], "", "", "A", "B", 0),
+    ([], ["5 cm", "7 cm"], "text", "", "B", "7 cm", 1),
+    ([], [], "float", "1", "1.2", "1.249", 1),
+    ([], [], "float", "2", "1.2", "1.249", 0),
+]
 
-def test_the_answer_score_is_the_mean_over_questions_that_count_and_have_enough_answers() -> None:
-    given = [["red"] * 8 + ["pink"] * 2, ["red"] * 2 + ["pink"] * 8, ["red"], [], ["red"] * 10]
-    facts = pd.DataFrame({"meta_answers": [json.dumps(answers) if answers else "" for answers in given]})
-    counts_N = np.array([True, True, True, True, False])
-    assert score_of_answers(["red"] * 5, facts, counts_N) == {"answer_score": pytest.approx((1 + 0.6) / 2)}
-    assert score_of_answers(["red"] * 5, facts, counts_N & (np.arange(5) > 1)) == {}
-    assert score_of_answers(["red"] * 5, facts.drop(columns="meta_answers"), counts_N) == {}
+
+def test_every_question_is_scored_by_the_rule_of_its_kind() -> None:
+    answers, choices, kinds, digits, right, said, expected = zip(*QUESTIONS, strict=True)
+    facts = pd.DataFrame({
+        "meta_answers": [json.dumps(one) if one else "" for one in answers],
+        "meta_choices": [json.dumps(one) if one else "" for one in choices],
+        "meta_answer_type": kinds, "meta_precision": digits,
+    })  # fmt: skip
+    ids = np.array([f"q{i}" for i in range(len(right))])
+    held = Labels(ids, np.array([NAMES.index(one) for one in right]), NAMES)
+    for i, score in enumerate(expected):
+        found = score_of_answers(said, held, facts, np.arange(len(said)) == i)
+        assert found == {"answer_score": pytest.approx(score)}, QUESTIONS[i]
+    everything = score_of_answers(said, held, facts, np.ones(len(said), dtype=bool))
+    assert everything == {"answer_score": pytest.approx(np.mean(expected))}
+    assert score_of_answers(said, held, facts, np.zeros(len(said), dtype=bool)) == {}
+    plain = score_of_answers(said, held, facts.iloc[:, :0], np.ones(len(said), dtype=bool))
+    assert plain == {"answer_score": pytest.approx(np.mean([said[i].strip().lower() == right[i] for i in range(10)]))}

@@ -25,8 +25,9 @@ def written(tmp_path, *records):
 def test_a_full_row_is_kept_whole(tmp_path):
     table = questions.read(written(tmp_path, FULL, {"id": "q2", "image": "a.png", "question": "?"}))
     assert table.iloc[0].to_dict() == {
-        "sample_id": "q1", "image": "a.png", "text": "Which is it, a.txt.", "label": "dog", "split": "pool",
-        "group": "g", "cost": "2.5", "meta_choices": '["cat", "dog"]', "meta_answers": '["dog", "dog", "cat", "cat"]',
+        "sample_id": "q1", "image": "a.png", "text": "Which is it, a.txt (A) cat (B) dog.", "label": "B",
+        "split": "pool", "group": "g", "cost": "2.5",
+        "meta_choices": '["cat", "dog"]', "meta_answers": '["dog", "dog", "cat", "cat"]',
         "explanation": '{"chain": ["look", "think"], "regions": [[0, 0.25, 1, 0.75], null]}',
         "meta_kind": "animal", "meta_size": "3",
     }  # fmt: skip
@@ -53,6 +54,8 @@ def test_without_an_answer_the_most_frequent_one_of_several_counts_and_of_a_tie_
         ({"question": " \n"}, "the question of 'q2' is empty"),
         ({"question": None}, "the question of 'q2' is empty"),
         ({"answer": "cow"}, "the answer 'cow' is not among the choices 'cat', 'dog'"),
+        ({"answer": None, "answers": ["cow", "dog", "cow"]}, "the answer 'cow' is not among the choices"),
+        ({"choices": [*"abcdefghijklmnopqrstuvwxyz", "dog"]}, "there are 27 choices, and 26 letters to name them"),
         ({"choices": "cat"}, "choices is not a list of texts"),
         ({"answers": [1]}, "answers is not a list of texts"),
         ({"colour": "red"}, "'colour' is not known; known are id, image, .* Put it into meta"),

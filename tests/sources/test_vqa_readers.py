@@ -133,7 +133,8 @@ def test_aokvqa_has_a_rationale_choices_and_ten_answers(tmp_path):
     assert json.loads(row["explanation"]) == {"chain": ["There are bags", "So a cab comes"], "regions": []}
     assert json.loads(row["meta_choices"]) == ["train", "bus", "cab"]
     assert json.loads(row["meta_answers"]) == ["cab"] * 7 + ["taxi"] * 3
-    assert row[["image", "label"]].tolist() == ["val2017/000000299208.jpg", "cab"]
+    assert row[["image", "label"]].tolist() == ["val2017/000000299208.jpg", "C"]
+    assert row["text"].endswith("? (A) train (B) bus (C) cab.")
 
 
 def test_scienceqa_leaves_out_what_has_no_picture_and_explains_by_lecture_and_solution(tmp_path):
@@ -141,7 +142,7 @@ def test_scienceqa_leaves_out_what_has_no_picture_and_explains_by_lecture_and_so
     assert table.index.tolist() == ["0", "1", "2"]
     assert told(table, "1")[0] == ["Matter has states", "A solid keeps its shape", "Ice keeps its shape"]
     assert table.loc["1", ["image", "text", "label"]].tolist() == [
-        "images/val/1/image.png", "Look at it. Which is solid?", "ice",
+        "images/val/1/image.png", "Look at it. Which is solid? (A) ice (B) steam.", "A",
     ]
 
 
@@ -157,7 +158,7 @@ def test_mathvista_keeps_what_its_scoring_needs(tmp_path):
     table = read("mathvista", tmp_path)
     notes = ["label", "meta_choices", "meta_answer_type", "meta_precision"]
     assert table.loc["1", notes].tolist() == ["1.2", "", "float", "1"]
-    assert table.loc["2", notes].tolist() == ["7 cm", '["5 cm", "7 cm"]', "text", ""]
+    assert table.loc["2", notes].tolist() == ["B", '["5 cm", "7 cm"]', "text", ""]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from rlmba_pipelines.labeling.files import AnswerFile
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.learning.vlm.choices import letter_meant, lettered
 from rlmba_pipelines.learning.vlm.explanations import fault_of
 from rlmba_pipelines.ledger import ABSTAINED, ADJUDICATOR, COLUMNS, DISPUTED, NONE_OF_THESE, WITHDRAWN
 
@@ -28,6 +29,7 @@ class Asked:
         classes: labels that may be given; None while the first batch makes them known.
         wanted: answers wanted of each sample.
         withdrawn: samples that must not be used any more.
+        choices: sample -> what its question lets choose from; the label is then a letter.
     """
 
     samples: Mapping[str, tuple[int, str, float]]
@@ -35,6 +37,14 @@ class Asked:
     classes: frozenset[str] | None
     wanted: int
     withdrawn: frozenset[str] = frozenset()
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def label_of(self, sample_id: str, text: str) -> str | None:
+        """The label that somebody meant by ``text``; None: none of the choices."""
+        label = _SPELLINGS.get(text.lower(), text)
+        if sample_id not in self.choices or label in (ABSTAINED, NONE_OF_THESE):
+            return label
+        return letter_meant(text, self.choices[sample_id])
 
 
 @dataclass
@@ -70,20 +80,24 @@ def sort_answers(
     n_answers: dict[str, int] = defaultdict(int)
     for sample_id, answers in asked.answers.items():
         n_answers[sample_id] = len(answers.keys() - {ADJUDICATOR})
-    contradicted = _contradicted(file, by)
+    contradicted = _contradicted(file, asked, by)
     explanations = file.rows["explanation"] if "explanation" in file.rows else [""] * len(file.rows)
     said_rows = file.rows[["row", "sample_id", "label", "annotator"]].itertuples(index=False, name=None)
     for (row, sample_id, text, named), explanation in zip(said_rows, explanations, strict=True):
         where = f"{file.name}, row {row}"
         if not text:
             continue
-        label = _SPELLINGS.get(text.lower(), text)
+        label = asked.label_of(sample_id, text)
         annotator = ADJUDICATOR if adjudicate else named or by or (PEOPLE if asked.wanted == 1 else "")
         if not annotator:
             raise UserError(
                 f"{where}: {asked.wanted} answers a sample are wanted, so it matters whose they are; "
                 "add a column 'annotator' or give --by NAME."
             )
+        if label is None:
+            offered = lettered(asked.choices[sample_id])
+            found.rejected.append(f"{where}: {text!r} is none of the choices of {sample_id!r}: {offered}")
+            continue
         reason = _refused(sample_id, label, annotator, asked, adjudicate)
         if not reason and (sample_id, named or by or "") in contradicted:
             reason = f"{sample_id!r} is answered in two ways at once"
@@ -110,13 +124,13 @@ def sort_answers(
     return found
 
 
-def _contradicted(file: AnswerFile, by: str | None) -> set[tuple[str, str]]:
+def _contradicted(file: AnswerFile, asked: Asked, by: str | None) -> set[tuple[str, str]]:
     """Sample and annotator wherever the file itself says two things."""
-    said: dict[tuple[str, str], set[str]] = defaultdict(set)
+    said: dict[tuple[str, str], set[str | None]] = defaultdict(set)
     said_rows = file.rows[["sample_id", "label", "annotator"]]
     for sample_id, text, named in said_rows.itertuples(index=False, name=None):
         if text:
-            said[sample_id, named or by or ""].add(_SPELLINGS.get(text.lower(), text))
+            said[sample_id, named or by or ""].add(asked.label_of(sample_id, text))
     return {key for key, labels in said.items() if len(labels) > 1}
 
 

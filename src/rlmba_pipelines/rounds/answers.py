@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ def import_answers(
     Raises:
         UserError: nothing was asked yet.
     """
-    samples = _asked_samples(experiment)
+    samples, choices = _asked_samples(experiment), _choices(experiment)
     accepted = corrected = 0
     rejected: list[str] = []
     aside: list[str] = []
@@ -65,6 +66,7 @@ def import_answers(
                 allowed,
                 parameters.labeling.annotators,
                 frozenset(ledger.withdrawn()),
+                choices,
             )
             found = sort_answers(file, asked, by=by, correct=correct, adjudicate=adjudicate)
             accepted += ledger.append(found.ledger_rows(), file.digest)
@@ -123,6 +125,15 @@ def _asked_samples(experiment: Experiment) -> dict[str, tuple[int, str, float]]:
     if not found:
         raise nothing_asked(experiment)
     return found
+
+
+def _choices(experiment: Experiment) -> dict[str, tuple[str, ...]]:
+    """Sample -> what its question lets choose from, where it does."""
+    samples = read_table(experiment.path_of(PREPARED, "samples"))
+    if "meta_choices" not in samples:
+        return {}
+    told = samples.loc[samples["meta_choices"] != "", ["sample_id", "meta_choices"]]
+    return {sample_id: tuple(json.loads(offered)) for sample_id, offered in told.itertuples(index=False, name=None)}
 
 
 def add_classes(experiment: Experiment, names: Collection[str], parameters: Parameters) -> Imported:

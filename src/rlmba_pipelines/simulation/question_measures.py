@@ -11,14 +11,22 @@ import pandas as pd
 from PIL import Image
 
 from rlmba_pipelines.config import VlmConfig
-from rlmba_pipelines.learning.metrics.answers import FEWEST_ANSWERS, vqa_score
+from rlmba_pipelines.learning.metrics.answers import (
+    FEWEST_ANSWERS,
+    exact_match,
+    mathvista_score,
+    multiple_choice,
+    vqa_score,
+)
 from rlmba_pipelines.learning.metrics.evaluation import contributions, measure
 from rlmba_pipelines.learning.types import Labels, Predictions, UserError
 from rlmba_pipelines.learning.vlm.chains import chain_holds, names_absent, split_chain
+from rlmba_pipelines.learning.vlm.choices import LETTERS
 from rlmba_pipelines.learning.vlm.scenes import COLORS
+from rlmba_pipelines.models.vlm.answers import answer_probabilities, answers_of
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing
 from rlmba_pipelines.models.vlm.look import attention_in_regions
-from rlmba_pipelines.models.vlm.score import answer_probabilities, chain_of, written
+from rlmba_pipelines.models.vlm.score import chain_of, written
 from rlmba_pipelines.simulation.questions import MODALITIES
 
 
@@ -42,7 +50,7 @@ def measure_questions(
         Those of ``learning.metrics.evaluation.measure``, ``constant`` (accuracy of the best constant answer), accuracy
         by ``kind_*``, of questions of two steps or more (``relational``), ``chain_valid`` (share of written chains of
         which every step is true), ``hallucination`` (share of chains that speak of an absent object), ``answer_score``
-        (the VQA score, of questions that several people answered), ``attention_in_region`` and ``pointing`` (of
+        (see ``score_of_answers``), ``attention_in_region`` and ``pointing`` (of
         questions whose chains come with regions, see ``attention_in_regions``). Test sets beside the ordinary one
         count in ``set_*`` alone.
     """
@@ -51,21 +59,20 @@ def measure_questions(
     if not ordinary_N.any():
         return {}
     texts = [one[0] for one in written(vlm, asked, config)]
-    images, prompts, chains = [one.image for one in asked], vlm.prompts(asked), [chain_of(text) for text in texts]
+    answers = answers_of(vlm, held.classes)
 
-    def probabilities(images: Sequence[Image.Image], prompts: Sequence[str], chains: Sequence[str]) -> np.ndarray:
-        size = config.predict_batch_size
+    def probabilities(asked: Sequence[VisualQuestion], texts: Sequence[str]) -> np.ndarray:
+        images, prompts, chains = [one.image for one in asked], vlm.prompts(asked), [chain_of(text) for text in texts]
+        possible = [answers.possible(one.choices) for one in asked]
+        size, found = config.predict_batch_size, []
         with computing(vlm, config):
-            return np.concatenate(
-                [
-                    answer_probabilities(
-                        vlm, images[at : at + size], prompts[at : at + size], chains[at : at + size], held.classes
-                    ).answers_BC
-                    for at in range(0, len(prompts), size)
-                ]
-            )
+            for at in range(0, len(asked), size):
+                part = slice(at, at + size)
+                said = answer_probabilities(vlm, images[part], prompts[part], chains[part], answers, possible[part])
+                found.append(said.answers_BC)
+        return np.concatenate(found)
 
-    p_NC = probabilities(images, prompts, chains)
+    p_NC = probabilities(asked, texts)
     by_subset: dict[frozenset[str], np.ndarray] = {}
 
     def with_only(subset: frozenset[str]) -> np.ndarray:
@@ -82,8 +89,7 @@ def measure_questions(
                 for one, counts in zip(asked, ordinary_N, strict=True)
                 if counts
             ]
-            said = [chain_of(text[0]) for text in written(vlm, blank, config)]
-            by_subset[subset] = probabilities([one.image for one in blank], vlm.prompts(blank), said)
+            by_subset[subset] = probabilities(blank, [one[0] for one in written(vlm, blank, config)])
         return by_subset[subset]
 
     own = Labels(held.sample_ids[ordinary_N], held.y[ordinary_N], held.classes)
@@ -92,8 +98,7 @@ def measure_questions(
     if config.chain_of_thought:
         found |= _of_chains(texts, facts, ordinary_N)
         found |= _of_attention(vlm, [one for one, counts in zip(asked, ordinary_N, strict=True) if counts], config)
-    best = [held.classes[k] for k in p_NC.argmax(axis=1)]
-    return found | score_of_answers(best, facts, ordinary_N)
+    return found | score_of_answers([split_chain(text)[1] for text in texts], held, facts, ordinary_N)
 
 
 def _of_attention(vlm: Vlm, asked: Sequence[VisualQuestion], config: VlmConfig) -> dict[str, float]:
@@ -103,17 +108,32 @@ def _of_attention(vlm: Vlm, asked: Sequence[VisualQuestion], config: VlmConfig) 
         return {}
 
 
-def score_of_answers(said: Sequence[str], facts: pd.DataFrame, counts_N: np.ndarray) -> dict[str, float]:
-    """``answer_score``, the mean VQA score of what was said where ``meta_answers`` holds enough answers; {} if nowhere.
+def score_of_answers(
+    said: Sequence[str], held: Labels, facts: pd.DataFrame, counts_N: np.ndarray
+) -> dict[str, float]:
+    """``answer_score``: the mean score of what was written, each question by the rule of its kind.
+
+    A choice or its letter, as in MathVista where ``meta_answer_type`` is told, the VQA score where ``meta_answers``
+    holds enough answers of people, otherwise the answer to the letter but for case and spaces.
 
     Args:
+        said: the answers that were written.
         counts_N: bool[N], which questions count.
     """
+    columns = [_column(facts, f"meta_{name}", len(said)) for name in ("choices", "answers", "answer_type", "precision")]
     scores = []
-    for answer, given, counts in zip(said, _column(facts, "meta_answers", len(said)), counts_N, strict=True):
-        answers = json.loads(given) if given and counts else []
-        if len(answers) >= FEWEST_ANSWERS:
-            scores.append(vqa_score(answer, answers))
+    for i, (written_one, choices, answers, kind, digits) in enumerate(zip(said, *columns, strict=True)):
+        if counts_N[i]:
+            right = held.classes[held.y[i]]
+            given, offered = json.loads(answers) if answers else [], json.loads(choices) if choices else []
+            if offered:
+                scores.append(multiple_choice(written_one, offered[LETTERS.index(right)], offered))
+            elif kind:
+                n_digits = int(digits) if digits else None
+                scores.append(mathvista_score(written_one, right, choices=(), answer_type=kind, precision=n_digits))
+            else:
+                enough = len(given) >= FEWEST_ANSWERS
+                scores.append(vqa_score(written_one, given) if enough else exact_match(written_one, right))
     return {"answer_score": float(np.mean(scores))} if scores else {}
 
 

@@ -17,6 +17,7 @@ from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.evidence import margin
 from rlmba_pipelines.learning.types import Features, Labels, Predictions, RoundState, Terms
 from rlmba_pipelines.learning.vlm.chains import split_chain
+from rlmba_pipelines.learning.vlm.choices import lettered
 from rlmba_pipelines.learning.vlm.explanations import explained
 from rlmba_pipelines.learning.vlm.terms import vlm_terms
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm
@@ -53,12 +54,9 @@ def questions_of(
             why = str(row.get("explanation", "") or "")
             if why:
                 chain, regions = explained(why)
-        found.append(
-            VisualQuestion(
-                str(sample_id), images[reference], text, answer, chain, regions,
-                tuple(json.loads(offered)) if offered else (),
-            )
-        )
+        from_which = tuple(json.loads(offered)) if offered else ()
+        bare = text.removesuffix(lettered(from_which)).rstrip()
+        found.append(VisualQuestion(str(sample_id), images[reference], bare, answer, chain, regions, from_which))
     return found
 
 

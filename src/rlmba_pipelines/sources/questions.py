@@ -3,6 +3,7 @@
     {"id", "image", "question", "choices"?, "answer"?, "answers"?, "chain"?, "regions"?, "split"?, "group"?, "cost"?,
      "meta"?}
 
+With ``choices`` the label is the letter of the answer, and the text ends with the choices and their letters.
 ``chain`` is a list of steps, ``regions`` follow it: x, y, width, height in shares of the image, or null. ``answers``
 are those of several people; without an ``answer`` the most frequent of them is it. Published data sets of questions
 are read into the same records.
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 import pandas as pd
 
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.learning.vlm.choices import LETTERS, letter_of, lettered
 from rlmba_pipelines.learning.vlm.explanations import fault_of_regions
 from rlmba_pipelines.records import decoded, quoted
 from rlmba_pipelines.sources.trees import own_text, refuse_layout
@@ -163,13 +165,15 @@ def _row(row: int, record: Any, name: str) -> dict[str, str]:
     asked = texts["question"] or ""
     if not asked.strip():
         refuse(f"the question of {quoted(texts['id'] or '')} is empty; write it or drop the row.")
-    answer, choices = texts["answer"] or "", _texts(record, "choices", refuse)
+    choices, answers = _texts(record, "choices", refuse), _texts(record, "answers", refuse)
+    answer = texts["answer"] or (max(sorted(set(answers)), key=answers.count) if answers else "")
     if choices and answer and answer not in choices:
         refuse(f"the answer {quoted(answer)} is not among the choices {', '.join(map(quoted, choices))}; correct one.")
+    if len(choices) > len(LETTERS):
+        refuse(f"there are {len(choices)} choices, and {len(LETTERS)} letters to name them; leave the choices out.")
     chain, regions = _texts(record, "chain", refuse), record.get("regions") or []
     if fault := fault_of_regions(regions, len(chain)):
         refuse(fault)
-    answers = _texts(record, "answers", refuse)
     meta = record.get("meta") or {}
     if not isinstance(meta, Mapping):
         refuse("meta is not an object; write {\"name\": value}.")
@@ -178,8 +182,8 @@ def _row(row: int, record: Any, name: str) -> dict[str, str]:
     return {
         "sample_id": texts["id"] or "",
         "image": texts["image"] or "",
-        "text": own_text(asked),
-        "label": answer or (max(sorted(set(answers)), key=answers.count) if answers else ""),
+        "text": own_text(f"{asked} {lettered(choices)}"),
+        "label": letter_of(answer, choices) if choices and answer else answer,
         "split": texts["split"] or "",
         "group": texts["group"] or "",
         "cost": "" if record.get("cost") is None else str(record["cost"]),

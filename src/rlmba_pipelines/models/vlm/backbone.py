@@ -21,6 +21,7 @@ from torch import Tensor
 
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.learning.vlm.choices import lettered
 from rlmba_pipelines.models.state import device_of, torch_threads
 from rlmba_pipelines.precision import bfloat16_if
 
@@ -34,7 +35,7 @@ class VisualQuestion:
     Attributes:
         chain: the steps that lead to the answer; empty where none was given.
         regions: of each step, where the image shows it; None where nothing does.
-        choices: the answers to choose from; empty: open.
+        choices: what to choose from, the answer is a letter; empty: open.
     """
 
     sample_id: str
@@ -72,7 +73,7 @@ class Vlm:
         for asked in questions:
             text = asked.question
             if asked.choices:
-                text += " " + " | ".join(asked.choices)
+                text += f" {lettered(asked.choices)}"
             turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
             prompt = self.processor.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
             texts.append(prompt.rstrip(" "))  # a space belongs to the word after it, where words are cut to pieces

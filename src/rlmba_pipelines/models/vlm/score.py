@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.vlm.chains import ANSWER_MARK, parted
 from rlmba_pipelines.learning.vlm.perturb import IMAGE_CHANGES, QUESTION_CHANGES
+from rlmba_pipelines.models.vlm.answers import Answers, Subset, answer_probabilities, answers_of
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing, gone_on, is_reduced
 
 RESOLUTION = 1e-6  # nats; less is rounding in float32
@@ -89,55 +89,6 @@ def chain_of(text: str) -> str:
     return f"{chain} {ANSWER_MARK.strip()}".strip()
 
 
-class Answered(NamedTuple):
-    """What a model says to B questions with a chain given.
-
-    Attributes:
-        answers_BC: float64, how likely each answer follows, relative to the others.
-        hidden_BTD, logits_BTV, inputs: of the pass that ends with the chain.
-    """
-
-    answers_BC: np.ndarray
-    hidden_BTD: Tensor
-    logits_BTV: Tensor
-    inputs: dict[str, Tensor]
-
-
-@torch.no_grad()
-def answer_probabilities(
-    vlm: Vlm,
-    images: Sequence[Image.Image],
-    prompts: Sequence[str],
-    chains: Sequence[str],
-    answers: Sequence[str],
-) -> Answered:
-    """How likely each of ``answers`` follows the chain.
-
-    One pass where the answers begin with different tokens, which tell them apart; otherwise one for each answer, its
-    end included, or else the shorter of two that begin alike would always win.
-    """
-    texts = [gone_on(prompt, chain) for prompt, chain in zip(prompts, chains, strict=True)]
-    tokenizer = vlm.processor.tokenizer
-    inputs = vlm.batch(images, texts)
-    out = vlm.model(**inputs, output_hidden_states=True, use_cache=False)
-    n_before = len(tokenizer(ANSWER_MARK.strip())["input_ids"])
-    ended = [f"{answer}{tokenizer.eos_token}" for answer in answers]
-    tokens = [tokenizer(f"{ANSWER_MARK.strip()} {answer}")["input_ids"][n_before:] for answer in ended]
-    first = [ids[0] for ids in tokens]
-    if len(set(first)) == len(first):
-        scores_BC = torch.log_softmax(out.logits[:, -1].float(), -1)[:, first]
-    else:
-        columns = []
-        for answer, ids in zip(ended, tokens, strict=True):
-            longer = vlm.batch(images, [f"{text} {answer}" for text in texts])
-            log_p = torch.log_softmax(vlm.model(**longer, use_cache=False).logits[:, :-1].float(), -1)
-            wanted = longer["input_ids"][:, 1:, None]
-            columns.append(log_p.gather(-1, wanted)[:, -len(ids) :, 0].sum(1))
-        scores_BC = torch.stack(columns, 1)
-    answers_BC = torch.softmax(scores_BC, 1).double().cpu().numpy()
-    return Answered(answers_BC, out.hidden_states[-1], out.logits, inputs)
-
-
 def say(
     vlm: Vlm, asked: Sequence[VisualQuestion], answers: Sequence[str], config: VlmConfig, *, seed: int
 ) -> Said:
@@ -151,6 +102,7 @@ def say(
         answers: C names.
     """
     texts = written(vlm, asked, config, n=config.chains, seed=seed)
+    ready = answers_of(vlm, answers)
     resolution = REDUCED_RESOLUTION if is_reduced(vlm, config) else RESOLUTION
     names = ("chains", "seen", "read", "visual", "language", "whole", "image", "question")
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -158,13 +110,14 @@ def say(
         for rows in in_batches(len(asked), config.predict_batch_size, "score questions"):
             part = [asked[row] for row in rows]
             images, prompts = [one.image for one in part], vlm.prompts(part)
+            possible = [ready.possible(one.choices) for one in part]
             draw = np.random.default_rng([seed, rows.start])
             by_chain = []
             first = [chain_of(texts[row][0]) for row in rows]
             n_written_B = _n_written(vlm, prompts, first)
             for k in range(config.chains):
                 chains = [chain_of(texts[row][k]) for row in rows]
-                found = answer_probabilities(vlm, images, prompts, chains, answers)
+                found = answer_probabilities(vlm, images, prompts, chains, ready, possible)
                 by_chain.append(found.answers_BC)
                 if k == 0:
                     unchanged_BLV = _next_words(found.logits_BTV, n_written_B)
@@ -185,7 +138,7 @@ def say(
                 ("visual", "seen", looked, [unchanged_BLV]), ("language", "read", reread, [])
             ):
                 answered: list[np.ndarray] = []
-                words = chain(others, _words_under(vlm, changed, first, answers, n_written_B, answered))
+                words = chain(others, _words_under(vlm, changed, first, ready, possible, n_written_B, answered))
                 parts[doubt].append(movement(words, n_written_B, resolution))
                 parts[answer].append(np.stack(answered, axis=1))
     joined = {name: np.concatenate(found) for name, found in parts.items()}
@@ -212,13 +165,14 @@ def _words_under(
     vlm: Vlm,
     changed: Sequence[tuple[Sequence[Image.Image], Sequence[str]]],
     chains: Sequence[str],
-    answers: Sequence[str],
+    answers: Answers,
+    possible: Sequence[Subset],
     n_written_B: np.ndarray,
     answered: list[np.ndarray],
 ) -> Iterator[Tensor]:
     """:func:`_next_words` under one change after the other; ``answered`` gets the answers."""
     for images, prompts in changed:
-        told = answer_probabilities(vlm, images, prompts, chains, answers)
+        told = answer_probabilities(vlm, images, prompts, chains, answers, possible)
         answered.append(told.answers_BC)
         yield _next_words(told.logits_BTV, n_written_B)
 
