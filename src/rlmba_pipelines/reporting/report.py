@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from rlmba_pipelines.reporting import figures, views
+from rlmba_pipelines.reporting import figures, questions, views
 from rlmba_pipelines.reporting.canvas import HALF, NARROW, WIDE, Size
 from rlmba_pipelines.reporting.data import Facts, ReportData, curve_of, known_modalities
 from rlmba_pipelines.reporting.headline import caveat, headline, percent
@@ -51,6 +51,8 @@ def render_report(data: ReportData) -> str:
         curve=_picture("curve", "", "", figures.learning_curve, curves, facts, WIDE) if has_curve else None,
         rounds=views.round_table(curves, facts),
         forecast=_forecast_picture(curves, facts),
+        questions=questions.questions_table(curves, facts),
+        steps=_steps_picture(curves, facts),
         pictures=_modality_pictures(curves, facts),
         batches=views.batches(data),
         annotators=views.annotator_rows(facts),
@@ -111,6 +113,13 @@ def _forecast_picture(curves: pd.DataFrame, facts: Facts) -> Picture | None:
     return _picture(
         "forecast", "What more labels would bring", facts.forecast, figures.forecast, curves, facts, WIDE
     )
+
+
+def _steps_picture(curves: pd.DataFrame, facts: Facts) -> Picture | None:
+    if not questions.has_steps(curves, facts):
+        return None
+    words = questions.steps_words(curves, facts)
+    return _picture("steps", "What it can answer", words, questions.steps_figure, curves, facts, WIDE)
 
 
 def _modality_pictures(curves: pd.DataFrame, facts: Facts) -> list[Picture]:

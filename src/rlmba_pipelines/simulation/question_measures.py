@@ -48,11 +48,11 @@ def measure_questions(
 
     Returns:
         Those of ``learning.metrics.evaluation.measure``, ``constant`` (accuracy of the best constant answer), accuracy
-        by ``kind_*``, of questions of two steps or more (``relational``), ``chain_valid`` (share of written chains of
-        which every step is true), ``hallucination`` (share of chains that speak of an absent object), ``answer_score``
-        (see ``score_of_answers``), ``attention_in_region`` and ``pointing`` (of
-        questions whose chains come with regions, see ``attention_in_regions``). Test sets beside the ordinary one
-        count in ``set_*`` alone.
+        by ``kind_*``, of questions of one step (``one_step``) and of more (``relational``), each with its
+        ``*_constant``, ``chain_valid`` (share of written chains of which every step is true), ``hallucination`` (share
+        of chains that speak of an absent object), ``answer_score`` (see ``score_of_answers``),
+        ``attention_in_region`` and ``pointing`` (of questions whose chains come with regions, see
+        ``attention_in_regions``). Test sets beside the ordinary one count in ``set_*`` alone.
     """
     sets = _column(facts, "meta_test_set", len(held))
     ordinary_N = np.isin(sets, ["", "ordinary"])
@@ -156,9 +156,8 @@ def _measured(
         for name in MODALITIES:
             found.pop(f"accuracy_{name}")
         found.pop("worst_modality")
-    counts = np.bincount(own.y, minlength=len(own.classes))
     return found | {
-        "constant": float(counts.max() / n),
+        "constant": _constant(own.y),
         "n_classes": len(own.classes),
         "n": n,
         "n_correct": round(found["accuracy"] * n),
@@ -172,17 +171,22 @@ def _by_group(
     kinds, found = _column(facts, "meta_kind", len(y)), {}
     for kind in sorted(set(kinds[ordinary_N]) - {""}):
         found[f"kind_{kind}"] = float(right_N[ordinary_N & (kinds == kind)].mean())
+        found[f"kind_{kind}_constant"] = _constant(y[ordinary_N & (kinds == kind)])
     steps = _column(facts, "meta_relational", len(y))
     for name, mask_N in (("relational", steps == "true"), ("one_step", steps == "false")):
         if (ordinary_N & mask_N).any():
             found[name] = float(right_N[ordinary_N & mask_N].mean())
-            counts = np.bincount(y[ordinary_N & mask_N])
-            found[f"{name}_constant"] = float(counts.max() / counts.sum())
+            found[f"{name}_constant"] = _constant(y[ordinary_N & mask_N])
     for name in sorted(set(sets) - {"", "ordinary"}):
         found[f"set_{name}"] = float(right_N[sets == name].mean())
         if (relational := (sets == name) & (steps == "true")).any():
             found[f"set_{name}_relational"] = float(right_N[relational].mean())
     return found
+
+
+def _constant(y: np.ndarray) -> float:
+    """Accuracy of the best constant answer."""
+    return float(np.bincount(y).max() / len(y))
 
 
 def _of_chains(texts: Sequence[str], facts: pd.DataFrame, ordinary_N: np.ndarray) -> dict[str, float]:
