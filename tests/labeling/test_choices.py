@@ -33,11 +33,14 @@ def test_letters_and_choices_become_the_letter(tmp_path: Path) -> None:
 
 def test_what_is_none_of_the_choices_is_refused_with_them(tmp_path: Path) -> None:
     found = sorted_rows(tmp_path, ("q0", "C"), ("q1", "cow"), ("q2", "A"))
+    told = "or several; write one letter of (A) a cat (B) A Dog."
     assert found.rejected == [
-        "answers.csv, row 2: 'C' is none of the choices of 'q0': (A) a cat (B) A Dog.",
-        "answers.csv, row 3: 'cow' is none of the choices of 'q1': (A) a cat (B) A Dog.",
+        f"answers.csv, row 2: 'C' is none of the choices of 'q0', {told}",
+        f"answers.csv, row 3: 'cow' is none of the choices of 'q1', {told}",
     ]
     assert [row[:2] for row in found.accepted] == [("q2", "A")]
+    never_asked = Asked({}, {}, None, 1, choices=ASKED.choices)
+    assert "was not asked for" in sorted_rows(tmp_path, ("q0", "cow"), asked=never_asked).rejected[0]
 
 
 def test_the_same_answer_in_two_spellings_is_one_answer(tmp_path: Path) -> None:

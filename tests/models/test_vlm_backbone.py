@@ -15,7 +15,7 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.chains import join_chain
 from rlmba_pipelines.models.vlm import answers as answering
 from rlmba_pipelines.models.vlm import score
-from rlmba_pipelines.models.vlm.answers import answer_probabilities, answers_of, branching
+from rlmba_pipelines.models.vlm.answers import answer_probabilities, answers_of, node_of
 from rlmba_pipelines.models.vlm.backbone import gone_on, load_vlm
 from rlmba_pipelines.models.vlm.score import chain_of, movement, say, written
 from rlmba_pipelines.models.vlm.state import pack_vlm, unpack_vlm
@@ -84,6 +84,18 @@ def test_a_target_that_is_too_long_is_refused_by_name(vlm, asked):
         targets_of(vlm, asked, with_chain=True, longest=longest - 1)
 
 
+def test_only_the_letters_of_its_choices_answer_a_question(vlm, asked):
+    classes = ("A", "B", "C", "red", "yes")
+    answers = answers_of(vlm, classes)
+    assert [answers.possible(("x",) * n) for n in (2, 3, 4)] == [(0, 1), (0, 1, 2), (0, 1, 2)]
+    assert answers.possible(()) == (0, 1, 2, 3, 4)
+    assert answers_of(vlm, ("red", "yes")).possible(("x", "y")) == (0, 1)  # nobody has given a letter yet
+    mixed = [replace(one, choices=("x",) * (b % 3 and 1 + b % 3)) for b, one in enumerate(asked)]
+    p_NC = say(vlm, mixed, classes, CONFIG, seed=0).chains_NKC.mean(axis=1)
+    for b, p_C in enumerate(p_NC):
+        assert np.flatnonzero(p_C).tolist() == [[0, 1, 2, 3, 4], [0, 1], [0, 1, 2]][b % 3]
+
+
 def test_choices_are_part_of_the_question(vlm, asked):
     one = replace(asked[0], choices=("circle", "square"))
     assert vlm.prompts([one])[0] == vlm.prompts([asked[0]])[0].replace("?", "? (A) circle (B) square.")
@@ -123,7 +135,7 @@ def test_answers_of_one_word_have_the_probability_of_that_word_among_the_first_w
 
 
 def test_answers_that_begin_alike_have_the_probability_of_what_could_be_written(vlm, asked, monkeypatch):
-    monkeypatch.setattr(answering, "SMALL", 0.0)
+    monkeypatch.setattr(answering, "LITTLE", 0.0)
     found = answered(vlm, asked, ALIKE)
     assert_allclose(found, word_by_word(vlm, asked, ALIKE), atol=1e-5)
     assert_allclose(found.sum(axis=1), 1, atol=1e-6)
@@ -134,32 +146,43 @@ def test_answers_that_begin_alike_have_the_probability_of_what_could_be_written(
         assert set(np.flatnonzero(p_C)) == set(among)
 
 
-def test_branches_that_hold_little_are_split_evenly_and_cost_no_pass(vlm, asked, monkeypatch):
+def test_the_likeliest_nodes_are_looked_into_until_little_is_left(vlm, asked, monkeypatch):
     colors = ("red", "green", "blue", "yellow", "pink", "gray", "white", "cyan")
     many = tuple(f"{a} {b}" for a in colors for b in colors)
     exact = word_by_word(vlm, asked, many)
+    first_exact = exact.reshape(len(asked), 8, 8).sum(axis=2)
     passes, forward = [], vlm.model.forward
-    monkeypatch.setattr(vlm.model, "forward", lambda *args, **kwargs: passes.append(1) or forward(*args, **kwargs))
-    for small in (0.5, 0.11, 0.01):
-        monkeypatch.setattr(answering, "SMALL", small)
+
+    def counted(*args, logits_to_keep=0, **kwargs):
+        passes.append(logits_to_keep)
+        return forward(*args, logits_to_keep=logits_to_keep, **kwargs)
+
+    monkeypatch.setattr(vlm.model, "forward", counted)
+    for little, most in ((0.5, 99), (0.11, 99), (0.0, 99), (0.0, 3)):
+        monkeypatch.setattr(answering, "LITTLE", little)
+        monkeypatch.setattr(answering, "MOST_PASSES", most)
         passes.clear()
         found = answered(vlm, asked, many)
-        by_first, by_first_exact = (p.reshape(len(asked), 8, 8).sum(axis=2) for p in (found, exact))
-        assert_allclose(by_first, by_first_exact, atol=1e-5)
-        looked_into = by_first >= small
-        assert len(passes) == 1 + looked_into.sum(axis=1).max()
-        even = np.repeat(by_first / 8, 8, axis=1)
-        assert_allclose(found, np.where(np.repeat(looked_into, 8, axis=1), exact, even), atol=1e-5)
+        order = np.argsort(-first_exact, axis=1)
+        left = 1 - np.cumsum(np.take_along_axis(first_exact, order, axis=1), axis=1)
+        n_looked = np.minimum(1 + (left > little + 1e-9).sum(axis=1), most)
+        assert passes == [0] + [4] * n_looked.max()  # before both words, before the end, and after it
+        for b in range(len(asked)):
+            expected = np.repeat(first_exact[b] / 8, 8)
+            for color in order[b, : n_looked[b]]:
+                expected[8 * color : 8 * color + 8] = exact[b, 8 * color : 8 * color + 8]
+            assert_allclose(found[b], expected, atol=1e-5)
 
 
-def test_answers_part_where_their_words_do():
-    paths = ((5, 7, 1), (5, 8, 1), (5, 7, 2, 1), (6, 1), (6, 1))
-    first = branching(paths, (0, 1, 2, 3, 4), 0)
-    assert (first.depth, first.tokens.tolist(), first.parts) == (0, [5, 6], ((0, 1, 2), (3, 4)))
-    second = branching(paths, (0, 1, 2), 1)
-    assert (second.depth, second.tokens.tolist(), second.parts) == (1, [7, 8], ((0, 2), (1,)))
-    assert branching(paths, (0, 2), 0).depth == 2
-    assert branching(paths, (3, 4), 0) is None
+def test_paths_part_where_their_tokens_do():
+    paths = ((5, 7, 1), (5, 8, 1), (5, 7, 2, 1), (6, 1), (6, 1), (9, 1))
+    root = node_of(paths, (0, 1, 2, 3, 4, 5), 0)
+    assert (root.depth, root.tokens.tolist(), root.shared) == (0, [5, 6, 9], ((0, (0, 1, 2)), (1, (3, 4))))
+    assert (root.alone_A.tolist(), root.only_A.tolist()) == ([2], [5])
+    below = node_of(paths, (0, 1, 2), 1)
+    assert (below.depth, below.tokens.tolist(), below.only_A.tolist(), below.shared) == (1, [7, 8], [1], ((0, (0, 2)),))
+    assert node_of(paths, (0, 2), 0).depth == 2
+    assert node_of(paths, (3, 4), 0) is None
 
 
 def test_an_answer_with_unknown_words_is_scored_too(vlm, asked):

@@ -37,7 +37,8 @@ def test_a_full_row_is_kept_whole(tmp_path):
 def test_without_an_answer_the_most_frequent_one_of_several_counts_and_of_a_tie_the_first_by_alphabet(tmp_path):
     said = [["b", "a", "b"], ["b", "a"], ["c"]]
     records = [{"id": str(i), "image": "a", "question": "?", "answers": one} for i, one in enumerate(said)]
-    assert questions.read(written(tmp_path, *records))["label"].tolist() == ["b", "a", "c"]
+    records.append({**records[0], "id": "3", "choices": ["c", "a", "d"]})  # of those that are choices
+    assert questions.read(written(tmp_path, *records))["label"].tolist() == ["b", "a", "c", "B"]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,8 @@ def test_without_an_answer_the_most_frequent_one_of_several_counts_and_of_a_tie_
         ({"question": " \n"}, "the question of 'q2' is empty"),
         ({"question": None}, "the question of 'q2' is empty"),
         ({"answer": "cow"}, "the answer 'cow' is not among the choices 'cat', 'dog'"),
-        ({"answer": None, "answers": ["cow", "dog", "cow"]}, "the answer 'cow' is not among the choices"),
+        ({"answer": None, "answers": ["cow", "cow"]}, "none of the answers is among the choices 'cat', 'dog'"),
+        ({"meta": {"choices": ["cat"]}}, "choices stands in meta; write it beside the question"),
         ({"choices": [*"abcdefghijklmnopqrstuvwxyz", "dog"]}, "there are 27 choices, and 26 letters to name them"),
         ({"choices": "cat"}, "choices is not a list of texts"),
         ({"answers": [1]}, "answers is not a list of texts"),

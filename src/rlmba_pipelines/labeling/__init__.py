@@ -3,7 +3,7 @@
 from rlmba_pipelines.labeling.agreement import DISPUTE, SETTLED, annotator_table, krippendorff_alpha, resolve
 from rlmba_pipelines.labeling.files import AnswerFile, read_answers, sheet_of
 from rlmba_pipelines.labeling.oracle import Oracle, PeopleOracle, SimulatedOracle, WaitingForLabels
-from rlmba_pipelines.labeling.sorting import Asked, Sorted, sort_answers
+from rlmba_pipelines.labeling.sorting import Asked, Sorted, label_meant, sort_answers
 
 __all__ = [
     "DISPUTE",
@@ -17,6 +17,7 @@ __all__ = [
     "WaitingForLabels",
     "annotator_table",
     "krippendorff_alpha",
+    "label_meant",
     "read_answers",
     "resolve",
     "sheet_of",

@@ -19,6 +19,12 @@ MAX_LABEL = 200
 _SPELLINGS = {"?": ABSTAINED, ABSTAINED: ABSTAINED, NONE_OF_THESE: NONE_OF_THESE}
 
 
+def label_meant(text: str, choices: tuple[str, ...]) -> str | None:
+    """The label that somebody meant who wrote ``text`` to a question with these choices, if any; None: none of them."""
+    label = _SPELLINGS.get(text.lower(), text)
+    return label if not choices or label in (ABSTAINED, NONE_OF_THESE) else letter_meant(text, choices)
+
+
 @dataclass
 class Asked:
     """What answers are judged by.
@@ -40,11 +46,8 @@ class Asked:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def label_of(self, sample_id: str, text: str) -> str | None:
-        """The label that somebody meant by ``text``; None: none of the choices."""
-        label = _SPELLINGS.get(text.lower(), text)
-        if sample_id not in self.choices or label in (ABSTAINED, NONE_OF_THESE):
-            return label
-        return letter_meant(text, self.choices[sample_id])
+        """:func:`label_meant` for one of these samples."""
+        return label_meant(text, self.choices.get(sample_id, ()))
 
 
 @dataclass
@@ -94,17 +97,16 @@ def sort_answers(
                 f"{where}: {asked.wanted} answers a sample are wanted, so it matters whose they are; "
                 "add a column 'annotator' or give --by NAME."
             )
-        if label is None:
+        reason = _refused(sample_id, label or text, annotator, asked, adjudicate)
+        if not reason and label is None:
             offered = lettered(asked.choices[sample_id])
-            found.rejected.append(f"{where}: {text!r} is none of the choices of {sample_id!r}: {offered}")
-            continue
-        reason = _refused(sample_id, label, annotator, asked, adjudicate)
+            reason = f"{text!r} is none of the choices of {sample_id!r}, or several; write one letter of {offered}"
         if not reason and (sample_id, named or by or "") in contradicted:
             reason = f"{sample_id!r} is answered in two ways at once"
         fault = fault_of(explanation)
         if not reason and fault:
             reason = f"in the explanation of {sample_id!r} {fault}"
-        if reason:
+        if reason or label is None:
             found.rejected.append(f"{where}: {reason}")
             continue
         round_idx, purpose, cost = asked.samples[sample_id]

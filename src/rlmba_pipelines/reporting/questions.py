@@ -68,7 +68,9 @@ def _share(stage: pd.Series, name: str) -> str:
 def has_steps(curves: pd.DataFrame, facts: Facts) -> bool:
     """Whether both kinds of questions were measured."""
     curve = curve_of(curves, facts.strategy)
-    return all(_is_measured(curve, name) for name, *_ in STEPS)
+    if not all(_is_measured(curve, name) for name, *_ in STEPS):
+        return False
+    return bool(curve[[name for name, *_ in STEPS]].notna().all(axis=1).any())
 
 
 @styled
@@ -88,7 +90,7 @@ def steps_figure(curves: pd.DataFrame, facts: Facts, size: Size = WIDE) -> Figur
 
 def steps_words(curves: pd.DataFrame, facts: Facts) -> str:
     """The figure in a sentence."""
-    last = curve_of(curves, facts.strategy).iloc[-1]
+    last = curve_of(curves, facts.strategy).dropna(subset=[name for name, *_ in STEPS]).iloc[-1]
     told = [f"{percent(last[name])} of those with {words}" for name, words, *_ in STEPS]
     constants = [percent(last[f"{name}_constant"]) for name, *_ in STEPS]
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from rlmba_pipelines.rounds.batches import answers_in_force, nothing_asked
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.unroll import stage_name
+from rlmba_pipelines.sources.questions import choices_of, letters_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def import_answers(
     Raises:
         UserError: nothing was asked yet.
     """
-    samples, choices = _asked_samples(experiment), _choices(experiment)
+    samples = _asked_samples(experiment)
+    choices = choices_of(read_table(experiment.path_of(PREPARED, "samples")))
     accepted = corrected = 0
     rejected: list[str] = []
     aside: list[str] = []
@@ -97,7 +98,9 @@ def allowed_classes(experiment: Experiment, parameters: Parameters) -> frozenset
 def _allowed_classes(experiment: Experiment, parameters: Parameters, ledger: Ledger) -> frozenset[str] | None:
     told = _told_classes(experiment, parameters, ledger)
     known = told | _answered_classes(ledger)
-    return None if not told and (experiment.rounds_done() < 0 or not known) else known
+    if not told and (experiment.rounds_done() < 0 or not known):
+        return None
+    return known | set(letters_of(read_table(experiment.path_of(PREPARED, "samples"))))
 
 
 def _told_classes(experiment: Experiment, parameters: Parameters, ledger: Ledger) -> frozenset[str]:
@@ -125,15 +128,6 @@ def _asked_samples(experiment: Experiment) -> dict[str, tuple[int, str, float]]:
     if not found:
         raise nothing_asked(experiment)
     return found
-
-
-def _choices(experiment: Experiment) -> dict[str, tuple[str, ...]]:
-    """Sample -> what its question lets choose from, where it does."""
-    samples = read_table(experiment.path_of(PREPARED, "samples"))
-    if "meta_choices" not in samples:
-        return {}
-    told = samples.loc[samples["meta_choices"] != "", ["sample_id", "meta_choices"]]
-    return {sample_id: tuple(json.loads(offered)) for sample_id, offered in told.itertuples(index=False, name=None)}
 
 
 def add_classes(experiment: Experiment, names: Collection[str], parameters: Parameters) -> Imported:

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlmba_pipelines.disk import replacing
-from rlmba_pipelines.labeling import read_answers
+from rlmba_pipelines.labeling import label_meant, read_answers
 from rlmba_pipelines.labeling.label_studio import Gone, Project, Unreachable, answers_of, has_field
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.records import disarmed
 from rlmba_pipelines.rounds.answers import Imported, import_answers
 from rlmba_pipelines.rounds.batches import answers_in_force, open_batch, opened_batch
-from rlmba_pipelines.rounds.commits import Experiment
+from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_table
 from rlmba_pipelines.rounds.desk import Desk, round_key
 from rlmba_pipelines.rounds.lock import Busy
+from rlmba_pipelines.sources.questions import choices_of
 
 Say = Callable[[str], None]
 
@@ -102,7 +103,12 @@ def _news(experiment: Experiment, rows: list[dict[str, Any]]) -> list[dict[str, 
     """All rows of every sample of which something is said that the ledger does not hold."""
     with Ledger(experiment.ledger_path) as ledger:
         known = answers_in_force(ledger.rows())
-    said = {(r["sample_id"], r["annotator"], r["label"]) for r in rows if r["label"]}
+    choices = choices_of(read_table(experiment.path_of(PREPARED, "samples")))
+    said = {
+        (r["sample_id"], r["annotator"], label_meant(r["label"], choices.get(r["sample_id"], ())))
+        for r in rows
+        if r["label"]
+    }
     new = {sample_id for sample_id, annotator, label in said if known.get(sample_id, {}).get(annotator) != label}
     return [row for row in rows if row["sample_id"] in new]
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.metrics.answers import (
+    ANSWER_TYPES,
     FEWEST_ANSWERS,
     exact_match,
     mathvista_score,
@@ -122,18 +123,18 @@ def score_of_answers(
     """
     columns = [_column(facts, f"meta_{name}", len(said)) for name in ("choices", "answers", "answer_type", "precision")]
     scores = []
-    for i, (written_one, choices, answers, kind, digits) in enumerate(zip(said, *columns, strict=True)):
+    for i, (said_one, choices, answers, kind, digits) in enumerate(zip(said, *columns, strict=True)):
         if counts_N[i]:
             right = held.classes[held.y[i]]
             given, offered = json.loads(answers) if answers else [], json.loads(choices) if choices else []
-            if offered:
-                scores.append(multiple_choice(written_one, offered[LETTERS.index(right)], offered))
-            elif kind:
-                n_digits = int(digits) if digits else None
-                scores.append(mathvista_score(written_one, right, choices=(), answer_type=kind, precision=n_digits))
+            if right in LETTERS[: len(offered)]:
+                scores.append(multiple_choice(said_one, offered[LETTERS.index(right)], offered))
+            elif kind in ANSWER_TYPES:
+                n_digits = int(digits) if digits.isdecimal() else None
+                scores.append(mathvista_score(said_one, right, choices=(), answer_type=kind, precision=n_digits))
             else:
                 enough = len(given) >= FEWEST_ANSWERS
-                scores.append(vqa_score(written_one, given) if enough else exact_match(written_one, right))
+                scores.append(vqa_score(said_one, given) if enough else exact_match(said_one, right))
     return {"answer_score": float(np.mean(scores))} if scores else {}
 
 

@@ -144,6 +144,19 @@ def steps_of(text: str) -> list[str]:
     return [step for sentence in re.split(r"(?<=[.!?])\s+|\n+", text) if (step := sentence.strip().rstrip(".!?"))]
 
 
+def choices_of(samples: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Sample -> what its question lets choose from, where it does."""
+    if "meta_choices" not in samples:
+        return {}
+    told = samples.loc[samples["meta_choices"] != "", ["sample_id", "meta_choices"]]
+    return {sample_id: tuple(json.loads(offered)) for sample_id, offered in told.itertuples(index=False, name=None)}
+
+
+def letters_of(samples: pd.DataFrame) -> tuple[str, ...]:
+    """The letters that answer questions with choices."""
+    return tuple(LETTERS[: max(map(len, choices_of(samples).values()), default=0)])
+
+
 def _row(row: int, record: Any, name: str) -> dict[str, str]:
     def refuse(complaint: str) -> NoReturn:
         raise UserError(f"{name}, row {row}: {complaint}")
@@ -166,9 +179,12 @@ def _row(row: int, record: Any, name: str) -> dict[str, str]:
     if not asked.strip():
         refuse(f"the question of {quoted(texts['id'] or '')} is empty; write it or drop the row.")
     choices, answers = _texts(record, "choices", refuse), _texts(record, "answers", refuse)
-    answer = texts["answer"] or (max(sorted(set(answers)), key=answers.count) if answers else "")
-    if choices and answer and answer not in choices:
+    possible = [one for one in answers if one in choices] if choices else answers
+    answer = texts["answer"] or (max(sorted(set(possible)), key=possible.count) if possible else "")
+    if choices and answer not in ("", *choices):
         refuse(f"the answer {quoted(answer)} is not among the choices {', '.join(map(quoted, choices))}; correct one.")
+    if choices and answers and not answer:
+        refuse(f"none of the answers is among the choices {', '.join(map(quoted, choices))}; correct them.")
     if len(choices) > len(LETTERS):
         refuse(f"there are {len(choices)} choices, and {len(LETTERS)} letters to name them; leave the choices out.")
     chain, regions = _texts(record, "chain", refuse), record.get("regions") or []
@@ -177,6 +193,9 @@ def _row(row: int, record: Any, name: str) -> dict[str, str]:
     meta = record.get("meta") or {}
     if not isinstance(meta, Mapping):
         refuse("meta is not an object; write {\"name\": value}.")
+    for key in ("choices", "answers"):
+        if key in meta:
+            refuse(f"{key} stands in meta; write it beside the question.")
     notes = {f"meta_{key}": value if isinstance(value, str) else json.dumps(value) for key, value in meta.items()}
     explained = {"chain": chain, "regions": regions} if chain else {}
     return {

@@ -10,6 +10,7 @@ import pandas as pd
 from rlmba_pipelines.config import RoundsConfig
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.sources.manifest import MODALITIES
+from rlmba_pipelines.sources.questions import choices_of, letters_of
 
 SECRET = ("meta_scene", "meta_answers")  # notes on a question that tell its answer: of the pool they are kept from all
 
@@ -91,7 +92,11 @@ def divide(manifest: pd.DataFrame, rounds: RoundsConfig) -> Roster:
         )
     labeled = pool[pool["label"] != ""][told].reset_index(drop=True)
     simulated = annotator == "simulated"
-    classes = rounds.classes or (tuple(sorted(manifest.loc[has_label, "label"].unique())) if simulated else ())
+    choices, letters = choices_of(manifest), letters_of(manifest)
+    known = {*manifest.loc[has_label, "label"], *letters} if simulated else set[str]()
+    if len(choices) == len(manifest):  # nothing but letters can be said, also where nobody has said them yet
+        known |= set(letters)
+    classes = rounds.classes or tuple(sorted(known))
     if simulated and len(classes) < 2:
         raise UserError("All labels of the manifest are the same; two classes are the least that can be learned.")
     given = labeled.iloc[0:0] if simulated else labeled

@@ -11,6 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from rlmba_pipelines.learning.vlm.choices import LETTERS, letter_meant
+
+ANSWER_TYPES = ("integer", "float", "text", "list")  # of MathVista
 FEWEST_ANSWERS = 4  # with fewer nobody could score 1
 PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 NUMBERS = {
@@ -80,16 +83,19 @@ def exact_match(said: str, answer: str) -> float:
 
 
 def chosen(said: str, choices: Sequence[str]) -> str:
-    """The choice that was meant: by its letter, "B" or "(B) …", else the one that takes the fewest edits.
+    """The choice that was meant: by letter or name as people are read, else by a letter in brackets, "(B) …", else the
+    one that takes the fewest edits; none where nothing was said.
 
     >>> chosen("(b) a cat", ["dog", "cat"]), chosen("B", ["dog", "cat"]), chosen("cats", ["dog", "cat"])
     ('cat', 'cat', 'cat')
     """
     said = said.strip()
-    if found := LETTER.search(said):
-        said = found[1].upper()
-    place = ord(said) - ord("A") if len(said) == 1 else -1
-    return choices[place] if 0 <= place < len(choices) else min(choices, key=lambda choice: edits(said, choice))
+    if not said:
+        return ""
+    letter = letter_meant(said, choices)
+    if letter is None and (found := LETTER.search(said)):
+        letter = letter_meant(found[0], choices)
+    return choices[LETTERS.index(letter)] if letter else min(choices, key=lambda choice: edits(said, choice))
 
 
 def multiple_choice(said: str, answer: str, choices: Sequence[str]) -> float:

@@ -12,8 +12,12 @@ Chosen   a person may also name the choice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from string import ascii_uppercase as LETTERS
+from string import ascii_uppercase
+
+LETTERS = tuple(ascii_uppercase)
+LETTER_FIRST = re.compile(r"(\()?([A-Za-z])\)?\.?(?: (.+))?")  # bracket, letter, and what follows
 
 
 def lettered(choices: Sequence[str]) -> str:
@@ -22,8 +26,8 @@ def lettered(choices: Sequence[str]) -> str:
     >>> lettered(["ice", "dry  steam"]), lettered([])
     ('(A) ice (B) dry steam.', '')
     """
-    told = (f"({letter}) {' '.join(choice.split())}" for letter, choice in zip(LETTERS, choices, strict=False))
-    return f"{' '.join(told)}." if choices else ""
+    told = " ".join(f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
+    return f"{' '.join(told.split())}." if choices else ""
 
 
 def letter_of(answer: str, choices: Sequence[str]) -> str:
@@ -36,15 +40,38 @@ def letter_of(answer: str, choices: Sequence[str]) -> str:
 
 
 def letter_meant(said: str, choices: Sequence[str]) -> str | None:
-    """The letter that somebody meant who wrote it, "b" or "(B)", or named its choice; None: none that can be told.
+    """The letter that somebody meant who wrote a letter, a choice, or both; None where none can be told, or two can.
 
-    >>> [letter_meant(said, ["ice", "steam", "A"]) for said in ("(b)", "Steam", "A", "D", "mist")]
-    ['B', 'B', 'A', None, None]
+    A letter in brackets is a letter; without, it may also be a choice that is called so. Of equal choices the first
+    counts.
+
+    >>> [letter_meant(said, ["ice", "steam"]) for said in ("(b)", "B", "Steam", "(B) steam.", "D", "(A) steam", "mist")]
+    ['B', 'B', 'B', 'B', None, None, None]
+    >>> [letter_meant(said, ["Ff", "FF", "A"]) for said in ("FF", "ff", "A", "(a)", "c")]
+    ['B', None, None, 'A', 'C']
     """
-    letters = LETTERS[: len(choices)]
-    letter = said.strip().removeprefix("(").removesuffix(")").upper()
-    if len(letter) == 1 and letter in letters:
-        return letter
-    plain = [" ".join(choice.lower().split()) for choice in choices]
-    wanted = " ".join(said.lower().split())
-    return letters[plain.index(wanted)] if wanted in plain else None
+    said = " ".join(said.split()).removesuffix(".")
+    by_name, marked = _place_named(said, choices), LETTER_FIRST.fullmatch(said)
+    if not marked:
+        meant = {by_name}
+    else:
+        bracket, letter, rest = marked.groups()
+        by_letter = _place_of(letter, choices)
+        agrees = rest is not None and by_letter == _place_named(rest, choices)
+        meant = {by_letter} if agrees or (bracket and not rest) else {by_name, None if rest else by_letter}
+    places = [place for place in meant if place is not None]
+    return LETTERS[places[0]] if len(places) == 1 else None
+
+
+def _place_of(letter: str, choices: Sequence[str]) -> int | None:
+    place = LETTERS.index(letter.upper())
+    return list(choices).index(choices[place]) if place < len(choices) else None
+
+
+def _place_named(said: str, choices: Sequence[str]) -> int | None:
+    """The first choice that is called so, to the letter or else whatever the case; None: none, or several."""
+    plain = [" ".join(choice.split()).removesuffix(".") for choice in choices]
+    for wanted, names in ((said, plain), (said.lower(), [name.lower() for name in plain])):
+        if len({plain[i] for i, name in enumerate(names) if name == wanted}) == 1:
+            return names.index(wanted)
+    return None

@@ -2,13 +2,14 @@
 
 Concept  the probability of an answer in words, among answers that may begin alike.
 Source   constrained decoding over a prefix tree (De Cao et al. 2021, 2010.00904).
-Stated   at each place only those words are possible that lead to an answer.
-Chosen   one pass tells the first words, a further one every branching on the path of one answer; branches that hold
-         less than a hundredth of the probability are not looked into.
+Stated   at each node only those tokens are possible that lead to an answer.
+Chosen   one pass settles the root, a further one every node on the path of one answer, the likeliest first, until
+         little of the probability is left; that is split evenly among the answers below each node.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -22,23 +23,27 @@ from rlmba_pipelines.learning.vlm.chains import ANSWER_MARK
 from rlmba_pipelines.learning.vlm.choices import LETTERS
 from rlmba_pipelines.models.vlm.backbone import Vlm, gone_on
 
-SMALL = 0.01  # of the probability: a branch with less is split evenly among its answers
+LITTLE = 0.02  # of the probability may stay below nodes that are not settled
+MOST_PASSES = 16  # beside the first one; a question that is all in doubt would need one for every node
 Paths = tuple[tuple[int, ...], ...]
-Subset = tuple[int, ...]
+Leaves = tuple[int, ...]  # places of answers
 
 
-class Branching(NamedTuple):
-    """Where some answers part.
+class Node(NamedTuple):
+    """Where the paths of some answers part.
 
     Attributes:
         depth: tokens that they share.
         tokens: int64[G], what they go on with.
-        parts: of each the answers that do.
+        alone_A, only_A: int64[A], those of the tokens that one answer goes on with, and that answer.
+        shared: the others, each with its answers.
     """
 
     depth: int
     tokens: np.ndarray
-    parts: tuple[Subset, ...]
+    alone_A: np.ndarray
+    only_A: np.ndarray
+    shared: tuple[tuple[int, Leaves], ...]
 
 
 @dataclass(frozen=True)
@@ -54,18 +59,18 @@ class Answers:
     names: tuple[str, ...]
     texts: tuple[str, ...]
     paths: Paths
-    _seen: dict[tuple[Subset, int], Branching | None] = field(default_factory=dict, repr=False, compare=False)
+    _nodes: dict[tuple[Leaves, int], Node | None] = field(default_factory=dict, repr=False, compare=False)
 
-    def possible(self, choices: Sequence[str]) -> Subset:
+    def possible(self, choices: Sequence[str]) -> Leaves:
         """The answers to a question with these choices: their letters; all, where it has none or no letter is known."""
         letters = set(LETTERS[: len(choices)])
         return tuple(c for c, name in enumerate(self.names) if name in letters) or tuple(range(len(self.names)))
 
-    def branching(self, among: Subset, depth: int) -> Branching | None:
-        """:func:`branching` of these answers, looked for once."""
-        if (among, depth) not in self._seen:
-            self._seen[among, depth] = branching(self.paths, among, depth)
-        return self._seen[among, depth]
+    def node(self, leaves: Leaves, depth: int) -> Node | None:
+        """:func:`node_of` these answers, looked for once."""
+        if (leaves, depth) not in self._nodes:
+            self._nodes[leaves, depth] = node_of(self.paths, leaves, depth)
+        return self._nodes[leaves, depth]
 
 
 class Answered(NamedTuple):
@@ -87,26 +92,31 @@ def answers_of(vlm: Vlm, names: Iterable[str]) -> Answers:
     names, mark, tokenizer = tuple(names), ANSWER_MARK.strip(), vlm.processor.tokenizer
     n_before = len(tokenizer(mark)["input_ids"])
     texts = tuple(f"{name}{tokenizer.eos_token}" for name in names)
-    told = tokenizer([f"{mark} {text}" for text in texts])["input_ids"] if names else []
+    told = tokenizer([f"{mark} {text}" for text in texts])["input_ids"]
     return Answers(names, texts, tuple(tuple(ids[n_before:]) for ids in told))
 
 
-def branching(paths: Paths, among: Subset, depth: int) -> Branching | None:
-    """Where the answers ``among`` part, which share ``depth`` tokens; None where they never do.
+def node_of(paths: Paths, leaves: Leaves, depth: int) -> Node | None:
+    """Where the answers ``leaves`` part, which share ``depth`` tokens; None where they never do.
 
-    >>> branching(((5, 7, 1), (5, 8, 1), (5, 7, 2)), (0, 1, 2), 0).parts, branching(((5, 1), (5, 1)), (0, 1), 0)
-    (((0, 2), (1,)), None)
+    >>> node = node_of(((5, 7, 1), (5, 8, 1), (5, 7, 2)), (0, 1, 2), 0)
+    >>> node.depth, node.tokens.tolist(), node.only_A.tolist(), node.shared
+    (1, [7, 8], [1], ((0, (0, 2)),))
+    >>> node_of(((5, 1), (5, 1)), (0, 1), 0)
     """
     while True:
         by_token: dict[int, list[int]] = {}
-        for answer in among:
-            if depth < len(paths[answer]):
-                by_token.setdefault(paths[answer][depth], []).append(answer)
+        for leaf in leaves:
+            if depth < len(paths[leaf]):
+                by_token.setdefault(paths[leaf][depth], []).append(leaf)
         if not by_token:
             return None
         if len(by_token) > 1:
-            parts = tuple(tuple(part) for part in by_token.values())
-            return Branching(depth, np.array(list(by_token)), parts)
+            below = list(by_token.values())
+            alone = [g for g, some in enumerate(below) if len(some) == 1]
+            shared = tuple((g, tuple(some)) for g, some in enumerate(below) if len(some) > 1)
+            only = np.array([below[g][0] for g in alone], dtype=np.int64)
+            return Node(depth, np.array(list(by_token)), np.array(alone, dtype=np.int64), only, shared)
         depth += 1
 
 
@@ -117,7 +127,7 @@ def answer_probabilities(
     prompts: Sequence[str],
     chains: Sequence[str],
     answers: Answers,
-    possible: Sequence[Subset] | None = None,
+    possible: Sequence[Leaves] | None = None,
 ) -> Answered:
     """How likely each answer follows the chain.
 
@@ -127,79 +137,85 @@ def answer_probabilities(
     texts = [gone_on(prompt, chain) for prompt, chain in zip(prompts, chains, strict=True)]
     inputs = vlm.batch(images, texts)
     out = vlm.model(**inputs, output_hidden_states=True, use_cache=False)
+    hidden_BTD, logits_BTV = out.hidden_states[-1], out.logits
+    del out  # the hidden states of all other layers
     everything = tuple(range(len(answers.paths)))
-    walks = [_Walk(answers, among) for among in possible or [everything] * len(texts)]
-    _first_words(walks, torch.log_softmax(out.logits[:, -1].float(), -1))
-    while going := [(row, next_one) for row, walk in enumerate(walks) if (next_one := walk.next()) is not None]:
-        longer = [f"{texts[row]} {answers.texts[answer]}" for row, answer in going]
-        further = vlm.batch([images[row] for row, _ in going], longer)
-        logits_RTV = vlm.model(**further, use_cache=False).logits
-        for (row, answer), logits_TV in zip(going, logits_RTV, strict=True):
-            n = len(answers.paths[answer])
-            walks[row].follow(answer, torch.log_softmax(logits_TV[-n - 1 : -1].float(), -1))
-        del logits_RTV
+    walks = [_Walk(answers, leaves) for leaves in possible or [everything] * len(texts)]
+    _settle_roots(walks, torch.log_softmax(logits_BTV[:, -1].float(), -1))
+    for _ in range(MOST_PASSES):
+        going = [(row, leaf) for row, walk in enumerate(walks) if (leaf := walk.next_leaf()) is not None]
+        if not going:
+            break
+        longer = [f"{texts[row]} {answers.texts[leaf]}" for row, leaf in going]
+        n_last = 1 + max(len(answers.paths[leaf]) for _, leaf in going)
+        log_p_RTV = _last_words(vlm, [images[row] for row, _ in going], longer, n_last)
+        for (row, leaf), log_p_TV in zip(going, log_p_RTV, strict=True):
+            walks[row].follow(leaf, log_p_TV[-len(answers.paths[leaf]) - 1 :])
     answers_BC = np.stack([walk.probabilities() for walk in walks])
-    return Answered(answers_BC, out.hidden_states[-1], out.logits, inputs)
+    return Answered(answers_BC, hidden_BTD, logits_BTV, inputs)
+
+
+def _last_words(vlm: Vlm, images: Sequence[Image.Image], texts: Sequence[str], n_last: int) -> Tensor:
+    """float32[B, n_last, V], log-probability of what follows each of the last tokens."""
+    kept = {"logits_to_keep": n_last} if "logits_to_keep" in inspect.signature(vlm.model.forward).parameters else {}
+    logits_BTV = vlm.model(**vlm.batch(images, texts), use_cache=False, **kept).logits
+    return torch.log_softmax(logits_BTV[:, -n_last:].float(), -1)
 
 
 class _Walk:
-    """The probabilities of one question's answers as far as they are known, and the branches still open."""
+    """The probabilities of one question's answers as far as they are settled, and the nodes that are not."""
 
-    def __init__(self, answers: Answers, among: Subset) -> None:
+    def __init__(self, answers: Answers, leaves: Leaves) -> None:
         self.answers = answers
         self.settled_C = np.zeros(len(answers.paths))
-        self.open: list[tuple[float, Subset, Branching]] = []
-        self.enter(1.0, among, 0)
+        self.open: dict[int, tuple[float, Leaves, Node]] = {}  # by the first leaf below
+        self.enter(1.0, leaves, 0)
 
-    def enter(self, mass: float, among: Subset, depth: int) -> None:
-        """``among`` share ``depth`` tokens and hold ``mass`` together."""
-        parting = self.answers.branching(among, depth) if len(among) > 1 else None
-        if parting is None:
-            self.settled_C[list(among)] += mass / len(among)
+    def enter(self, mass: float, leaves: Leaves, depth: int) -> None:
+        """``leaves`` share ``depth`` tokens and hold ``mass`` together."""
+        node = self.answers.node(leaves, depth) if len(leaves) > 1 else None
+        if node is None:
+            self.settled_C[list(leaves)] += mass / len(leaves)
         else:
-            self.open.append((mass, among, parting))
+            self.open[leaves[0]] = (mass, leaves, node)
 
-    def part(self, place: int, p_G: np.ndarray) -> None:
-        """Settle an open branching by how likely its tokens are."""
-        mass, _, parting = self.open.pop(place)
-        for p, part in zip(p_G.tolist(), parting.parts, strict=True):
-            self.enter(mass * p, part, parting.depth + 1)
+    def settle(self, first_leaf: int, p_G: np.ndarray) -> None:
+        """Give what a node holds to its tokens, ``p_G`` of them each."""
+        mass, _, node = self.open.pop(first_leaf)
+        self.settled_C[node.only_A] += mass * p_G[node.alone_A]
+        for g, leaves in node.shared:
+            self.enter(mass * float(p_G[g]), leaves, node.depth + 1)
 
-    def next(self) -> int | None:
-        """The answer whose path is to be looked at next; None where what is open is small."""
-        if not self.open:
-            return None
-        mass, among, _ = max(self.open, key=lambda one: one[0])
-        return among[0] if mass >= SMALL else None
+    def next_leaf(self) -> int | None:
+        """The answer whose path is to be looked at next; None where little is open."""
+        masses = {leaf: mass for leaf, (mass, *_) in self.open.items()}
+        return max(masses, key=lambda leaf: masses[leaf]) if sum(masses.values()) > LITTLE else None
 
-    def follow(self, answer: int, log_p_TV: Tensor) -> None:
-        """Settle every branching on the path of ``answer``; ``log_p_TV`` stands before each of its tokens."""
-        while True:
-            on_path = [place for place, (_, among, _) in enumerate(self.open) if answer in among]
-            if not on_path:
-                return
-            parting = self.open[on_path[0]][2]
-            tokens = torch.from_numpy(parting.tokens).to(log_p_TV.device)
-            self.part(on_path[0], torch.softmax(log_p_TV[parting.depth][tokens], 0).double().cpu().numpy())
+    def follow(self, leaf: int, log_p_TV: Tensor) -> None:
+        """Settle every node on the path of ``leaf``, whose tokens ``log_p_TV`` foretells."""
+        while leaf in self.open:
+            node = self.open[leaf][2]
+            tokens_G = torch.from_numpy(node.tokens).to(log_p_TV.device)
+            self.settle(leaf, torch.softmax(log_p_TV[node.depth][tokens_G], 0).double().cpu().numpy())
 
     def probabilities(self) -> np.ndarray:
         """float64[C], what is still open split evenly."""
-        for mass, among, _ in self.open:
-            self.settled_C[list(among)] += mass / len(among)
-        self.open = []
-        return self.settled_C
+        p_C = self.settled_C.copy()
+        for mass, leaves, _ in self.open.values():
+            p_C[list(leaves)] += mass / len(leaves)
+        return p_C
 
 
-def _first_words(walks: Sequence[_Walk], log_p_BV: Tensor) -> None:
-    """Settle what the first word decides, all questions with the same possible answers at once."""
-    rows_of: dict[Subset, list[int]] = {}
+def _settle_roots(walks: Sequence[_Walk], log_p_BV: Tensor) -> None:
+    """What the first word decides, all questions with the same possible answers at once."""
+    rows_of: dict[Leaves, list[int]] = {}
     for row, walk in enumerate(walks):
-        for _, among, parting in walk.open:
-            if parting.depth == 0:
-                rows_of.setdefault(among, []).append(row)
-    for rows in rows_of.values():
-        tokens_G = torch.from_numpy(walks[rows[0]].open[0][2].tokens).to(log_p_BV.device)
+        for _, leaves, node in walk.open.values():
+            if node.depth == 0:
+                rows_of.setdefault(leaves, []).append(row)
+    for leaves, rows in rows_of.items():
+        tokens_G = torch.from_numpy(walks[rows[0]].open[leaves[0]][2].tokens).to(log_p_BV.device)
         rows_R = torch.tensor(rows, device=log_p_BV.device)
         p_RG = torch.softmax(log_p_BV[rows_R[:, None], tokens_G], 1).double().cpu().numpy()
         for row, p_G in zip(rows, p_RG, strict=True):
-            walks[row].part(0, p_G)
+            walks[row].settle(leaves[0], p_G)

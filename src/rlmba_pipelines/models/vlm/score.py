@@ -18,7 +18,7 @@ from tqdm import tqdm
 from rlmba_pipelines.config import VlmConfig
 from rlmba_pipelines.learning.vlm.chains import ANSWER_MARK, parted
 from rlmba_pipelines.learning.vlm.perturb import IMAGE_CHANGES, QUESTION_CHANGES
-from rlmba_pipelines.models.vlm.answers import Answers, Subset, answer_probabilities, answers_of
+from rlmba_pipelines.models.vlm.answers import Answers, Leaves, answer_probabilities, answers_of
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, computing, gone_on, is_reduced
 
 RESOLUTION = 1e-6  # nats; less is rounding in float32
@@ -166,7 +166,7 @@ def _words_under(
     changed: Sequence[tuple[Sequence[Image.Image], Sequence[str]]],
     chains: Sequence[str],
     answers: Answers,
-    possible: Sequence[Subset],
+    possible: Sequence[Leaves],
     n_written_B: np.ndarray,
     answered: list[np.ndarray],
 ) -> Iterator[Tensor]:
