@@ -6,9 +6,10 @@ Unknown keys are refused before any node runs. The YAML files repeat the default
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAIN = "main"  # the experiment that is meant where nobody names one
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -161,8 +162,28 @@ class Plateau(_Block):
     min_gain: float = Field(0.005, ge=0)
 
 
+# What hangs on the model, where nothing is told: of the tiny one, and of weights of one's own
+BY_MODEL: Mapping[str, tuple[float, float]] = {
+    "lora_rank": (0, 16),
+    "epochs": (20.0, 4.0),
+    "learning_rate": (2e-3, 1e-4),
+    "weight_decay": (0.1, 0.0),
+    "accumulate": (1, 16),
+    "max_tokens": (48, 256),
+    "predict_batch_size": (256, 8),
+}
+
+
 class VlmConfig(_Block):
     """Active-VLM: the model that learns to answer, its losses, and how its doubt is measured."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_model(cls, told: Any) -> Any:
+        if not isinstance(told, Mapping):
+            return told
+        own = told.get("model", "tiny") != "tiny"
+        return {**told, **{name: usual[own] for name, usual in BY_MODEL.items() if told.get(name) is None}}
 
     model: str = "tiny"  # tiny (made and taught captions here), or a folder or hub name of weights
     offline: bool = True  # never ask a hub

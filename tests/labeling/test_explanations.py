@@ -40,6 +40,15 @@ def test_a_ledger_keeps_explanations_and_its_digest_tells_them(tmp_path: Path) -
         assert ledger.rows()["explanation"].tolist() == [""]
 
 
+def test_a_correction_may_explain_the_same_answer_in_another_way(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        ledger.append(answer("s0", "yes", WHY))
+        assert ledger.correct(answer("s0", "yes", "")) == 0  # nothing is taken back
+        assert ledger.correct(answer("s0", "yes", WHY)) == 0
+        assert ledger.correct(answer("s0", "yes", "it is red")) == 1
+        assert ledger.rows()[["label", "explanation", "cost"]].values.tolist() == [["yes", "it is red", 1.0]]
+
+
 def test_a_second_answer_changes_no_explanation_and_a_correction_supersedes_it(tmp_path: Path) -> None:
     with Ledger(tmp_path / "l.sqlite") as ledger:
         ledger.append(answer("s0", "yes", WHY))

@@ -156,7 +156,7 @@ def test_a_head_that_is_not_there_is_told_before_the_first_step(base, bought, wh
 
 def test_a_chain_longer_than_the_model_can_read_is_refused(base, bought):
     long = replace(bought[3], chain=("shape red circle",) * 70)
-    with pytest.raises(UserError, match=r"'q003' have \d+ tokens beside the image, more than the 256 that Llava"):
+    with pytest.raises(UserError, match=r"'q003' have \d+ tokens, more than the 256 that Llava"):
         fit_vlm(base, [*bought[:3], long], quick(max_tokens=600), seed=0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,19 @@ def _run(project: Project, manifest: Path, *more: str, experiment: str = "q") ->
     return project.ok(
         "rounds", "run", "--env", "vqa", "--manifest", str(manifest), "--experiment", experiment, *sizes, *more
     )
+
+
+def _nobody_has_answered(project: Project, manifest: Path) -> dict[str, dict[str, Any]]:
+    """The pool without answers and chains, which are given back by id."""
+    truth = {row["id"]: row for row in map(json.loads, manifest.read_text().splitlines())}
+    unanswered = [
+        {**row, "answer": None, "chain": None, "regions": None} if row["split"] == "pool" else row
+        for row in truth.values()
+    ]
+    manifest.write_text("\n".join(map(json.dumps, unanswered)))
+    rounds = project.path / "conf" / "vqa" / "parameters_rounds.yml"
+    rounds.write_text(f"{rounds.read_text()}  classes: {json.dumps(ANSWERS)}\n")
+    return truth
 
 
 def _table(project: Project, experiment: str, layer: str, stage: str, name: str) -> pd.DataFrame:
@@ -97,17 +111,14 @@ def test_people_answer_with_chains_of_their_own_in_files_and_on_a_server(
     asked: tuple[Project, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, manifest = asked
-    truth = {row["id"]: row for row in map(json.loads, manifest.read_text().splitlines())}
-    unanswered = [
-        {**row, "answer": None, "chain": None, "regions": None} if row["split"] == "pool" else row
-        for row in truth.values()
-    ]
-    manifest.write_text("\n".join(map(json.dumps, unanswered)))
-    rounds = project.path / "conf" / "vqa" / "parameters_rounds.yml"
-    rounds.write_text(f"{rounds.read_text()}  classes: {json.dumps(ANSWERS)}\n")
+    truth = _nobody_has_answered(project, manifest)
     _run(project, manifest)
     (sheet,) = (project.path / "data/07_model_output/q").glob("round_00/annotation_sheet.csv/*/*.csv")
     table = pd.read_csv(sheet, dtype=str, keep_default_na=False)
+    assert set(table["explanation"]) == {""}  # its column waits to be filled in
+    project.ok("rounds", "export", str(tmp_path), "--experiment", "q")
+    exported = pd.read_csv(tmp_path / "q-round_00.csv", dtype=str, keep_default_na=False)
+    assert list(exported.columns[:3]) == ["sample_id", "label", "explanation"]
     table["label"] = [truth[i]["answer"] for i in table["sample_id"]]
     table["explanation"] = ["; ".join(truth[i]["chain"]) for i in table["sample_id"]]
     answers = tmp_path / "answers.csv"
@@ -180,6 +191,48 @@ def test_questions_with_choices_are_answered_by_a_letter_or_by_the_choice(
     batch = _table(project, "q", "07_model_output", "round_01", "annotation_batch.parquet")
     for row in batch.itertuples():
         assert row.guess in "ABCD"[: len(truth[row.sample_id]["choices"])]
+
+
+def test_a_question_without_its_image_is_set_aside(asked: tuple[Project, Path]) -> None:
+    project, manifest = asked
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    rows[0]["image"], rows[4]["image"] = "gone.png", "torn.png"
+    (manifest.parent / "torn.png").write_bytes((manifest.parent / rows[1]["image"]).read_bytes()[:60])
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    sizes = ("--rounds", "1", "--start-size", "10", "--query-size", "6", "--experiment", "q")
+    told = project.refused("rounds", "run", "--env", "vqa", "--manifest", str(manifest), *sizes)
+    assert "--max-bad-media" in told
+    _run(project, manifest, "--max-bad-media", "10%")
+    found = project.path / "data/02_intermediate/q/quarantine.csv"
+    samples = pd.read_parquet(project.path / "data/03_primary/q/samples.parquet")
+    assert not {rows[0]["id"], rows[4]["id"]} & set(samples["sample_id"])
+    assert len(samples) == len(rows) - 2
+    assert set(pd.read_csv(found)["sample_id"]) == {rows[0]["id"], rows[4]["id"]}
+
+
+def test_a_chain_that_is_too_long_can_be_shortened_or_given_more_room(
+    asked: tuple[Project, Path], tmp_path: Path
+) -> None:
+    project, manifest = asked
+    truth = _nobody_has_answered(project, manifest)
+    _run(project, manifest)
+    (sheet,) = (project.path / "data/07_model_output/q").glob("round_00/annotation_sheet.csv/*/*.csv")
+    table = pd.read_csv(sheet, dtype=str, keep_default_na=False)
+    table["label"] = [truth[i]["answer"] for i in table["sample_id"]]
+    table.loc[0, "explanation"] = "; ".join(["shape red circle"] * 9)
+    answers = tmp_path / "answers.csv"
+    table.to_csv(answers, index=False)
+    told = project.refused("rounds", "import", str(answers), "--by", "ann", "--experiment", "q")
+    assert "more than vlm.max_tokens (24)" in told
+    table.loc[0, "explanation"] = "shape red circle"
+    table.to_csv(answers, index=False)
+    told = project.ok("rounds", "import", str(answers), "--by", "ann", "--correct", "--experiment", "q")
+    assert "1 corrected" in told, told
+    with Ledger(project.path / "data/03_primary/q/ledger.sqlite") as ledger:
+        rows_now = ledger.rows().set_index("sample_id")
+    assert rows_now.loc[table["sample_id"].iloc[0], "explanation"] == "shape red circle"
+    assert rows_now["cost"].sum() == len(table)
+    project.ok("rounds", "run", "--experiment", "q", "--params", "vlm.max_tokens=40")  # is no other experiment
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from kedro.framework.cli.utils import _split_params
 
 from rlmba_pipelines.cli.base import command, command_on_experiment, experiment_of, share, short
 from rlmba_pipelines.cli.telling import push, tell_server, wait
+from rlmba_pipelines.config import MAIN
 from rlmba_pipelines.reporting.outlook import forecast_words, rule_words
 from rlmba_pipelines.rounds.batches import open_batch
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment
@@ -136,9 +137,17 @@ def _tell(outcome: Outcome) -> None:
         return
     if outcome.report:
         click.echo(
-            f"\nreport   {short(outcome.report)}\nlineage  make viz\nmore     kedro rounds run --rounds N{found.flag()}"
-            f"   (N = rounds in all; {found.rounds_done()} are done)"
+            f"\nreport   {short(outcome.report)}\nlineage  {_viz_of(found)}\n"
+            f"more     kedro rounds run --rounds N{found.flag()}   (N = rounds in all; {found.rounds_done()} are done)"
         )
+
+
+def _viz_of(found: Experiment) -> str:
+    """What to type to see the lineage of an experiment."""
+    env = found.request()["env"]
+    told = [f"KEDRO_ENV={env}"] if env else []
+    told += [f"{EXPERIMENT_VARIABLE}={found.name}"] if found.name != MAIN else []
+    return " ".join([*told, "make viz"])
 
 
 def _facts(found: Experiment) -> dict[str, Any]:

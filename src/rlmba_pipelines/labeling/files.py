@@ -14,14 +14,20 @@ from rlmba_pipelines.records import disarmed, read_records, rearmed
 MAX_BYTES = 200_000_000
 
 
-def sheet_of(batch: pd.DataFrame) -> pd.DataFrame:
+def sheet_of(batch: pd.DataFrame, *, explained: bool = False) -> pd.DataFrame:
     """The batch as people fill it in: an empty ``label`` column beside the sample, formula cells disarmed.
+
+    Args:
+        explained: whether answers come with an ``explanation``, which then has an empty column too: the annotator's own
+            chain, its steps separated by semicolons.
 
     >>> sheet_of(pd.DataFrame({"sample_id": ["=1+1"], "text": ["a cat"]})).values.tolist()
     [["'=1+1", '', 'a cat']]
     """
     sheet = batch.map(disarmed)
     sheet.insert(1, "label", "")
+    if explained:
+        sheet.insert(2, "explanation", "")
     return sheet
 
 

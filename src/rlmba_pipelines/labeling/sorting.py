@@ -72,7 +72,8 @@ def sort_answers(
 
     Args:
         by: who answered, where the file does not say so.
-        correct: an answer that differs from what its annotator said before supersedes that.
+        correct: an answer that differs from what its annotator said before, or is explained in another way, supersedes
+            that.
         adjudicate: the answers settle disputes; whoever gave them counts as the adjudicator.
 
     Raises:
@@ -112,7 +113,9 @@ def sort_answers(
         round_idx, purpose, cost = asked.samples[sample_id]
         before = said.get((sample_id, annotator), asked.answers.get(sample_id, {}).get(annotator))
         aside = _not_yet(sample_id, label, before, n_answers[sample_id], asked, correct, annotator)
-        if before == label:
+        if before == label and correct and explanation:  # the ledger knows whether that is another explanation
+            found.corrected.append((sample_id, annotator, label, explanation))
+        elif before == label:
             found.n_known += 1
         elif aside:
             found.set_aside.append((sample_id, label, annotator, round_idx, f"{where}: {aside}"))

@@ -132,7 +132,9 @@ class Ledger:
         return self._insert("labels", (*COLUMNS, "source"), ((*record, source) for record in records))
 
     def correct(self, rows: pd.DataFrame, source: str = "") -> int:
-        """Let each row supersede what its annotator answered before, at no new cost; the same answer changes nothing.
+        """Let each row supersede what its annotator answered before, at no new cost.
+
+        The same answer changes nothing, unless it is explained in another way.
 
         Args:
             rows: ``sample_id, annotator, label``, and perhaps ``explanation``.
@@ -144,15 +146,15 @@ class Ledger:
         with self.transaction():
             columns = ["sample_id", "annotator", "label", "explanation"]
             for sample_id, annotator, label, explanation in _explained(rows)[columns].itertuples(index=False):
-                entry, purpose, round_idx, before = self._in_force(sample_id, annotator)
-                if label != before:
+                entry, purpose, round_idx, before, why = self._in_force(sample_id, annotator)
+                if label != before or explanation not in ("", why):
                     record = (sample_id, label, purpose, round_idx, annotator, 0.0, explanation, source, entry)
                     corrected += self._insert("labels", (*COLUMNS, "source", "supersedes"), [record])
         return corrected
 
-    def _in_force(self, sample_id: str, annotator: str) -> tuple[int, str, int, str]:
-        found: tuple[int, str, int, str] | None = self._db.execute(
-            "SELECT entry, purpose, round, label FROM labels AS l WHERE sample_id = ? AND annotator = ?"
+    def _in_force(self, sample_id: str, annotator: str) -> tuple[int, str, int, str, str]:
+        found: tuple[int, str, int, str, str] | None = self._db.execute(
+            "SELECT entry, purpose, round, label, explanation FROM labels AS l WHERE sample_id = ? AND annotator = ?"
             " AND NOT EXISTS (SELECT 1 FROM labels AS n WHERE n.supersedes = l.entry)",
             (sample_id, annotator),
         ).fetchone()

@@ -46,14 +46,23 @@ def _measures(curve: pd.DataFrame) -> Sequence[tuple[str, str]]:
     """Those that were measured, with their words, in the order of the table."""
     names = [str(name) for name in curve.columns]
     kinds = [name for name in names if name.startswith("kind_") and not name.endswith("_constant")]
-    sets = [name for name in names if name.startswith("set_") and not name.endswith("_relational")]
+    sets = [name for name in names if name.startswith("set_") and not name.endswith("_constant")]
     words: Mapping[str, str] = {
         **dict(WHOLE),
         **{name: f"kind: {name.removeprefix('kind_').replace('_', ' ')}" for name in kinds},
-        **{name: f"test set: {SETS.get(name.removeprefix('set_'), name.removeprefix('set_'))}" for name in sets},
+        **{name: _set_words(name) for name in sets},
         **CHAINS,
     }
     return [(name, told) for name, told in words.items() if _is_measured(curve, name)]
+
+
+def _set_words(name: str) -> str:
+    """
+    >>> _set_words("set_noise"), _set_words("set_night_relational")
+    ('test set: noised images', 'test set: night, two steps or more')
+    """
+    part = name.removeprefix("set_").removesuffix("_relational")
+    return f"test set: {SETS.get(part, part)}{', two steps or more' if name.endswith('_relational') else ''}"
 
 
 def _is_measured(curve: pd.DataFrame, name: str) -> bool:

@@ -17,6 +17,7 @@ from rlmba_pipelines.ledger import NOT_LABELS, Ledger
 from rlmba_pipelines.reporting.reasons import reasons_in_words
 from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
+from rlmba_pipelines.rounds.systems import SYSTEMS
 from rlmba_pipelines.rounds.unroll import stage_name
 from rlmba_pipelines.sources.media import folder_of_media
 
@@ -143,7 +144,7 @@ def export_batch(
         described = _described(experiment, parameters, opened.round_idx, rows)
         if disputed:
             described = described.assign(answers=described["sample_id"].map(_votes(experiment)))
-        sheet = sheet_of(described)
+        sheet = sheet_of(described, explained=SYSTEMS[experiment.system()].questions)
         name = f"{experiment.name}-{stage_name(opened.round_idx)}{'-disputed' if disputed else ''}"
         csv, jsonl = folder / f"{name}.csv", folder / f"{name}.jsonl"
         as_csv = sheet.to_csv(index=False)

@@ -41,7 +41,7 @@ FREE_PARAMETERS: dict[str, set[str] | None] = {
     "ingest": {"workers"},
     "encoders": {"workers", "device"},
     "fusion": {"device"},
-    "vlm": {"device"},
+    "vlm": {"device", "offline", "threads", "max_tokens", "accumulate", "predict_batch_size"},
     "label_studio": None,
     "report": None,
     "benchmark": None,

@@ -179,9 +179,11 @@ def _by_group(
             found[name] = float(right_N[ordinary_N & mask_N].mean())
             found[f"{name}_constant"] = _constant(y[ordinary_N & mask_N])
     for name in sorted(set(sets) - {"", "ordinary"}):
-        found[f"set_{name}"] = float(right_N[sets == name].mean())
-        if (relational := (sets == name) & (steps == "true")).any():
-            found[f"set_{name}_relational"] = float(right_N[relational].mean())
+        relational_N = (sets == name) & (steps == "true")
+        for part, mask_N in ((f"set_{name}", sets == name), (f"set_{name}_relational", relational_N)):
+            if mask_N.any():
+                found[part] = float(right_N[mask_N].mean())
+                found[f"{part}_constant"] = _constant(y[mask_N])
     return found
 
 

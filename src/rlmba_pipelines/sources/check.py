@@ -52,6 +52,7 @@ def check_media(
     progress: bool = True,
     workers: int = 1,
     map_shards: Callable[..., Iterable[Any]] | None = None,
+    whole: bool = False,
     remember: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The manifest without its bad media, and the list of these.
@@ -66,6 +67,7 @@ def check_media(
         progress: show a bar.
         workers: handed to ``map_shards``.
         map_shards: of ``engines``; without one everything runs in this process.
+        whole: a sample with a bad medium goes whole; otherwise it stays while it has another.
         remember: folder that keeps the digests of media which decoded well under these caps; a medium with such a
             digest is hashed and not decoded again. None forgets.
 
@@ -119,6 +121,8 @@ def check_media(
 
     checked = manifest.assign(**columns, **{f"{m}_sha256": digests[m] for m in modalities})
     keep = (checked[modalities] != "").any(axis=1)
+    if whole:
+        keep &= ~checked.index.isin([checked.index[medium.position] for medium, _ in bad])
     quarantine = pd.DataFrame(
         [
             (disarmed(manifest["sample_id"].iloc[m.position]), int(manifest["row"].iloc[m.position]), m.modality,

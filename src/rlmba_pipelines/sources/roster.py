@@ -26,7 +26,8 @@ class Roster:
             splits; may be empty.
         hidden_labels: the same of the pool where an oracle answers from the manifest; else empty.
         given_labels: ledger rows of pool samples that were labeled before the run; they cost nothing.
-        setup: ``annotator``, ``classes`` (empty = from the labels), ``modalities``, and counts.
+        setup: ``annotator``, ``classes`` (empty = from the labels), ``modalities``, whether answers come
+            ``explained``, and counts.
     """
 
     samples: pd.DataFrame
@@ -119,6 +120,7 @@ def divide(manifest: pd.DataFrame, rounds: RoundsConfig) -> Roster:
             "annotator": annotator,
             "classes": list(classes),
             "modalities": modalities,
+            "explained": "explanation" in manifest,
             "n_pool": len(pool),
             "n_validation": len(validation),
             "n_test": len(test),

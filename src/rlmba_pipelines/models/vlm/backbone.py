@@ -134,9 +134,20 @@ def gone_on(prompt: str, said: str) -> str:
 
 @contextmanager
 def computing(vlm: Vlm, config: VlmConfig) -> Iterator[None]:
-    """``threads`` threads inside, and bfloat16 on CUDA with ``amp``."""
-    with torch_threads(config.threads), bfloat16_if(is_reduced(vlm, config)):
-        yield
+    """``threads`` threads inside, and bfloat16 on CUDA with ``amp``.
+
+    Raises:
+        UserError: the memory of the GPU is full.
+    """
+    try:
+        with torch_threads(config.threads), bfloat16_if(is_reduced(vlm, config)):
+            yield
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"The GPU's memory is full; lower vlm.predict_batch_size ({config.predict_batch_size}), raise "
+            f"vlm.accumulate ({config.accumulate}) up to vlm.train_batch_size, learn adapters (vlm.lora_rank), or "
+            "take a smaller vlm.model."
+        ) from None
 
 
 def is_reduced(vlm: Vlm, config: VlmConfig) -> bool:
@@ -172,7 +183,8 @@ def load_vlm(source: str, config: VlmConfig) -> Vlm:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"vlm.model: no image-and-text model can be loaded from {source!r} ({reason[:200]}); give a folder that "
-            "save_pretrained wrote, or a hub name of which the weights are on this machine."
+            "save_pretrained wrote, or a hub name of which the weights are on this machine"
+            f"{'; vlm.offline: false fetches them' if offline else ''}."
         ) from None
     return checked_vlm(Vlm(model.to(place).eval(), processor), source)
 

@@ -98,12 +98,17 @@ def fitting(vlm: Vlm, asked: Sequence[VisualQuestion], *, longest: int) -> list[
 def _in_full(
     vlm: Vlm, asked: Sequence[VisualQuestion], said: Sequence[str]
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Prompt and target as one text each, and how many tokens the target and the whole have."""
+    """Prompt and target as one text each, and how many tokens the target and the whole have, with the largest image."""
     prompts, end = vlm.prompts(asked), vlm.processor.tokenizer.eos_token
     texts = [gone_on(prompt, f"{target}{end}") for prompt, target in zip(prompts, said, strict=True)]
     ends = vlm.token_ends(texts)
     n_target_B = np.array([len(at) - np.argmax(at > len(prompt)) for prompt, at in zip(prompts, ends, strict=True)])
-    return texts, n_target_B, np.array([len(at) for at in ends])
+    n_text_B = np.array([len(at) for at in ends])
+    if not len(asked) or _context(vlm) is None:
+        return texts, n_target_B, n_text_B
+    largest = max(range(len(asked)), key=lambda row: asked[row].image.width * asked[row].image.height)
+    shown = vlm.batch([asked[largest].image], [prompts[largest]])
+    return texts, n_target_B, n_text_B + int(vlm.image_positions(shown).sum()) - 1  # one stands in the text already
 
 
 def _context(vlm: Vlm) -> int | None:
@@ -120,8 +125,8 @@ def told_in_full(
     if room and (n_all_B > room).any():
         worst = int(n_all_B.argmax())
         raise UserError(
-            f"Question, chain and answer of {asked[worst].sample_id!r} have {n_all_B[worst]} tokens beside the image, "
-            f"more than the {room} that {type(vlm.model).__name__} can read; shorten them."
+            f"Image, question, chain and answer of {asked[worst].sample_id!r} have {n_all_B[worst]} tokens, more than "
+            f"the {room} that {type(vlm.model).__name__} can read; shorten the text."
         )
     too_long = np.flatnonzero(n_target_B > longest)
     if len(too_long):

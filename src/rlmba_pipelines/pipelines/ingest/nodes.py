@@ -23,9 +23,19 @@ def media_root(manifest: Path, ingest: IngestConfig) -> MediaRoot:
 
 
 def check_samples(
-    manifest: Path, feature_cache: Path, ingest: IngestConfig, encoders: EncodersConfig, labeling: LabelingConfig
+    manifest: Path,
+    feature_cache: Path,
+    ingest: IngestConfig,
+    encoders: EncodersConfig,
+    labeling: LabelingConfig,
+    *,
+    whole: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read the manifest and decode every medium once; unreadable ones are set aside with their reason."""
+    """Read the manifest and decode every medium once; unreadable ones are set aside with their reason.
+
+    Args:
+        whole: whether a sample is set aside with its first bad medium, as a question without its image is none.
+    """
     prices = {str(name): price for name, price in labeling.prices.items()}
     return check_media(
         read_samples(manifest, ingest, prices),
@@ -35,6 +45,7 @@ def check_samples(
         max_bad_share=ingest.max_bad_media,
         workers=ingest.workers,
         map_shards=map_shards,
+        whole=whole,
         remember=feature_cache / "checked",
     )
 

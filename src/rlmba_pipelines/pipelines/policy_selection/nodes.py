@@ -106,11 +106,11 @@ def choose_batch(
 
 
 def request_start_labels(
-    selection: pd.DataFrame, samples: pd.DataFrame
+    selection: pd.DataFrame, samples: pd.DataFrame, setup: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The start batch: for the machine, for tools (JSON Lines) and for people (CSV)."""
     batch = tables.annotation_batch(selection, samples, None, ())
-    sheet = sheet_of(batch)
+    sheet = sheet_of(batch, explained=setup.get("explained", False))
     return batch, sheet, sheet
 
 

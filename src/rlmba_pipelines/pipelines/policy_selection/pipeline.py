@@ -86,7 +86,7 @@ def create_start() -> Pipeline:
             ),
             node(
                 nodes.request_start_labels,
-                ["selection", "samples"],
+                ["selection", "samples", "setup"],
                 ["annotation_batch", "annotation_tasks", "annotation_sheet"],
                 name="request_labels",
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
@@ -167,7 +168,7 @@ def state_facts(
         seconds=sum(seconds_by_node(lineage).values()),
         versions={name: version(name) for name in REPORTED_PACKAGES},
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        command=f"kedro rounds run {asked}",
+        command=f"kedro rounds run{_environment(lineage)} {asked}",
         forecast=forecast_words(outlook),
         rules=tuple(rule_words(outlook, rounds)),
         next_labels=outlook.next_labels,
@@ -176,6 +177,13 @@ def state_facts(
         alpha=krippendorff_alpha(people),
         paid=float(purchases["cost"].sum()),
     )
+
+
+def _environment(lineage: Path) -> str:
+    """The option that names the configuration that the experiment was asked for with, where it did."""
+    request = lineage.parent / "request.json"
+    env = json.loads(request.read_text())["env"] if request.exists() else None
+    return f" --env {env}" if env else ""
 
 
 def draw_figures(curves: pd.DataFrame, facts: Facts) -> tuple[Figure, Figure, Figure]:

@@ -9,16 +9,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlmba_pipelines.config import IngestConfig, VlmConfig
+from rlmba_pipelines.config import EncodersConfig, IngestConfig, LabelingConfig, VlmConfig
 from rlmba_pipelines.learning.types import Features, UserError
 from rlmba_pipelines.models.vlm.state import base_folder, load_base
-from rlmba_pipelines.pipelines.ingest.nodes import media_root
+from rlmba_pipelines.pipelines.ingest.nodes import check_samples, media_root
 from rlmba_pipelines.simulation import questions
 
 
 def reader(manifest: Path, ingest: IngestConfig) -> questions.Read:
     """Gives the bytes of an image by its reference."""
     return partial(media_root(manifest, ingest).read, max_bytes=ingest.caps.max_bytes)
+
+
+def check_questions(
+    manifest: Path, feature_cache: Path, ingest: IngestConfig, encoders: EncodersConfig, labeling: LabelingConfig
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """As ``check_samples``; a question without its image is set aside."""
+    return check_samples(manifest, feature_cache, ingest, encoders, labeling, whole=True)
 
 
 def make_base(vlm: VlmConfig, vlm_cache: Path) -> Path:
@@ -40,6 +47,6 @@ def encode_questions(
     for name in questions.MODALITIES:
         missing = samples.loc[samples[name] == "", "sample_id"]
         if len(missing):
-            raise UserError(f"The question {missing.iloc[0]!r} has no {name} that can be read; see quarantine.csv.")
+            raise UserError(f"The question {missing.iloc[0]!r} has no {name}; give it one, or drop its row.")
     asked = questions.questions_of(samples, ids, reader(manifest, ingest))
     return questions.encode_questions(load_base(base, vlm), asked, vlm, f"{vlm.model} {base.name}")

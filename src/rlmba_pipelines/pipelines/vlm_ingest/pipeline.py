@@ -3,11 +3,11 @@
 from kedro.pipeline import Pipeline, node
 
 from rlmba_pipelines.pipelines import ingest
-from rlmba_pipelines.pipelines.vlm_ingest.nodes import encode_questions, make_base
+from rlmba_pipelines.pipelines.vlm_ingest.nodes import check_questions, encode_questions, make_base
 
 
 def create_pipeline() -> Pipeline:
-    return ingest.create_pipeline() + Pipeline(
+    return ingest.create_pipeline(check_questions) + Pipeline(
         [
             node(make_base, ["params:vlm", "vlm_cache"], "base", name="make_base"),
             node(

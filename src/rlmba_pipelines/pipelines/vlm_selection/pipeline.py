@@ -22,15 +22,11 @@ def request_labels(
     labels: pd.DataFrame,
     setup: dict[str, Any],
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The batch with the model's guess and the chain it would give: for the machine, for tools, for people.
-
-    The column ``explanation`` is for the annotator's own chain, its steps separated by semicolons.
-    """
+    """The batch with the model's guess and the chain it would give: for the machine, for tools, for people."""
     batch = tables.annotation_batch(selection, samples, predictions, tables.known_classes(setup["classes"], labels))
     chain = proposals.set_index("sample_id")["chain"].map(lambda text: "; ".join(json.loads(text)))
     batch["proposed_chain"] = batch["sample_id"].map(chain)
-    sheet = sheet_of(batch)
-    sheet.insert(2, "explanation", "")
+    sheet = sheet_of(batch, explained=True)
     return batch, sheet, sheet
 
 
