@@ -11,6 +11,7 @@ import pandas as pd
 
 from rlmba_pipelines.learning.metrics.learning_curve import labels_to_reach
 from rlmba_pipelines.learning.metrics.statistics import paired_difference
+from rlmba_pipelines.learning.vlm.scenes import EASY, RELATIONAL, Knobs, generate
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks_vqa.md"
 CAUSES = {"visual": "noised image", "language": "ambiguous words", "reasoning": "two steps or more"}
@@ -97,6 +98,7 @@ def page(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> str:
         for arm, of_arm in of_machine[of_machine["seed"].isin(shared)].groupby("arm"):
             cells = [f"{100 * of_arm[k].mean():.1f}" if of_arm[k].notna().any() else "–" for k in SHOWN]
             lines.append("| " + " | ".join([f"`{arm}`", str(machine), str(len(shared)), *cells]) + " |")
+    lines += _by_kind(runs, protocol)
     lines += ["", "## Against random, and against margin", ""]
     lines += ["Points over the other arm with the same seed; mean and 95 % interval, none corrected for their number."]
     lines += ["Fixed beforehand: `active_vlm` against random after the last purchase, not which kind of questions."]
@@ -137,6 +139,37 @@ def page(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> str:
     for arm, row in bought.iterrows():
         lines.append(f"| `{arm!s}` | " + " | ".join(f"{100 * share:.0f}" for share in row) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _by_kind(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> list[str]:
+    """Lines of the table by kind of question, over the best constant answer to each kind."""
+    arms = (*COMPARED, "margin")
+    rows = [
+        {"arm": one["arm"], "machine": machine_of(one), "seed": one["seed"], **one["rounds"][-1]["test"]}
+        for one in runs
+        if one["arm"] in arms
+    ]
+    frame = pd.DataFrame(rows)
+    kinds = [f"kind_{kind}" for kind in (*EASY, *RELATIONAL)]
+    constants = pd.DataFrame([constant_by_kind(protocol, seed) for seed in sorted(set(frame["seed"]))])
+    lines = ["", "## By kind of question", "", "After the last purchase, percent, mean over seeds. What stays near its"]
+    lines += ["best constant answer was not learned, whatever the mean over kinds says.", ""]
+    lines += ["| arm | machine | seeds | " + " | ".join(kind.replace("_", " ")[5:] for kind in kinds) + " |"]
+    lines += ["|" + "---|" * (3 + len(kinds))]
+    for (arm, machine), of_arm in frame.groupby(["arm", "machine"]):
+        cells = [f"{100 * of_arm[kind].mean():.1f}" for kind in kinds]
+        lines.append("| " + " | ".join([f"`{arm}`", str(machine), str(len(of_arm)), *cells]) + " |")
+    told = [f"{100 * constants[kind].mean():.1f}" for kind in kinds]
+    return [*lines, f"| best constant answer | | {len(constants)} | " + " | ".join(told) + " |"]
+
+
+def constant_by_kind(protocol: dict[str, Any], seed: int) -> dict[str, float]:
+    """Accuracy of the best constant answer to each kind of question in the ordinary test set of a seed."""
+    knobs = Knobs(**protocol["data"] | {"images": 0, "validation_images": 0}, seed=seed)
+    told = [(one["meta"], one["answer"]) for one, _ in generate(knobs)]
+    asked = pd.DataFrame([(facts["kind"], said) for facts, said in told if facts["test_set"] == "ordinary"])
+    by_kind = asked.groupby(0)[1]
+    return {f"kind_{kind}": float(answers.value_counts(normalize=True).iloc[0]) for kind, answers in by_kind}
 
 
 def _beside_random(frame: pd.DataFrame) -> pd.DataFrame:

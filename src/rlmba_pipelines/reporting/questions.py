@@ -17,6 +17,7 @@ WHOLE = (("accuracy", "all questions"), ("one_step", "questions of one step"), (
 CONSTANT_OF = {"accuracy": "constant"}
 SETS = {"unseen": "pairs of color and shape that the pool never shows", "noise": "noised images",
         "shortcut": "a shortcut of the pool that does not hold"}  # fmt: skip
+PARTS_OF_SETS = {"_relational": ", two steps or more", "_shifted": ", where the answer hangs on it"}
 CHAINS = {
     "answer_score": "answers as they are written, by the rule of their data set",
     "chain_valid": "chains of which every step is true",
@@ -61,8 +62,9 @@ def _set_words(name: str) -> str:
     >>> _set_words("set_noise"), _set_words("set_night_relational")
     ('test set: noised images', 'test set: night, two steps or more')
     """
-    part = name.removeprefix("set_").removesuffix("_relational")
-    return f"test set: {SETS.get(part, part)}{', two steps or more' if name.endswith('_relational') else ''}"
+    whole = name.removeprefix("set_")
+    part = next((whole.removesuffix(suffix) for suffix in PARTS_OF_SETS if whole.endswith(suffix)), whole)
+    return f"test set: {SETS.get(part, part)}{PARTS_OF_SETS.get(whole[len(part) :], '')}"
 
 
 def _is_measured(curve: pd.DataFrame, name: str) -> bool:

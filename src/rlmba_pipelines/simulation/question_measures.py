@@ -53,7 +53,8 @@ def measure_questions(
         ``*_constant``, ``chain_valid`` (share of written chains of which every step is true), ``hallucination`` (share
         of chains that speak of an absent object), ``answer_score`` (see ``score_of_answers``),
         ``attention_in_region`` and ``pointing`` (of questions whose chains come with regions, see
-        ``attention_in_regions``). Test sets beside the ordinary one count in ``set_*`` alone.
+        ``attention_in_regions``). Test sets beside the ordinary one count in ``set_*`` alone,
+        of which ``_shifted`` are the questions whose answer hangs on what such a set shows in another way.
     """
     sets = _column(facts, "meta_test_set", len(held))
     ordinary_N = np.isin(sets, ["", "ordinary"])
@@ -173,14 +174,15 @@ def _by_group(
     for kind in sorted(set(kinds[ordinary_N]) - {""}):
         found[f"kind_{kind}"] = float(right_N[ordinary_N & (kinds == kind)].mean())
         found[f"kind_{kind}_constant"] = _constant(y[ordinary_N & (kinds == kind)])
-    steps = _column(facts, "meta_relational", len(y))
+    steps, shifted = (_column(facts, f"meta_{name}", len(y)) for name in ("relational", "shifted"))
     for name, mask_N in (("relational", steps == "true"), ("one_step", steps == "false")):
         if (ordinary_N & mask_N).any():
             found[name] = float(right_N[ordinary_N & mask_N].mean())
             found[f"{name}_constant"] = _constant(y[ordinary_N & mask_N])
     for name in sorted(set(sets) - {"", "ordinary"}):
-        relational_N = (sets == name) & (steps == "true")
-        for part, mask_N in ((f"set_{name}", sets == name), (f"set_{name}_relational", relational_N)):
+        of_set_N = sets == name
+        parts = {"": of_set_N, "_relational": of_set_N & (steps == "true"), "_shifted": of_set_N & (shifted == "true")}
+        for part, mask_N in ((f"set_{name}{suffix}", mask_N) for suffix, mask_N in parts.items()):
             if mask_N.any():
                 found[part] = float(right_N[mask_N].mean())
                 found[f"{part}_constant"] = _constant(y[mask_N])

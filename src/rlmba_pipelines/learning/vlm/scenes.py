@@ -217,6 +217,25 @@ def made_vague(question: Question, scene: Sequence[Mapping[str, Any]], rng: np.r
     return replace(question, text=" ".join(vague if word == color else word for word in question.text.split()))
 
 
+def hangs_on_the_shift(kind: str, chain: Sequence[str], scene: Sequence[Mapping[str, Any]], test_set: str) -> bool:
+    """Whether the answer hangs on the shape of a thing that a test set shows as the pool does not.
+
+    Of ``unseen`` these are the held-out pairs, of ``shortcut`` the thing whose shape the pool nearly always tells by
+    its color. A test set is a mean over many questions that ask for something else.
+
+    >>> scene = [{"color": "green", "shape": "square", "row": 1, "column": 2}]
+    >>> asked = [("shape", ["shape green square"]), ("side", ["column green 2"]), ("count", [])]
+    >>> [hangs_on_the_shift(kind, chain, scene, "unseen") for kind, chain in asked]
+    [True, False, True]
+    """
+    shown = {
+        "unseen": {thing["color"] for thing in scene if (thing["color"], thing["shape"]) in HELD_OUT},
+        "shortcut": {thing["color"] for thing in scene if thing["color"] == SHORTCUT},
+    }.get(test_set, set())
+    told = {step.split()[1] for step in chain if step.split()[0] == "shape"}
+    return bool(shown and (kind == "count" or told & shown))
+
+
 def generate(knobs: Knobs) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """All questions as canonical records, and the image of each; the questions of one image follow each other."""
     parts = [("pool", "", knobs.images), ("validation", "", knobs.validation_images)]
@@ -264,6 +283,7 @@ def _about_one_image(
                 "noised": is_noised,
                 "flaw": flaw,
                 "test_set": test_set,
+                "shifted": hangs_on_the_shift(kind, question.chain, scene, test_set),
                 "scene": scene,
             },
         }, image
