@@ -28,7 +28,8 @@ NOTES = (
     "- The published reward is relative to strategies that are run on the same pool beside it; it needs labels that a",
     "  run has not bought and is left out here. Policies see the gain over the forecast of the learning curve.",
     "- Policies start untrained (*online*). A policy trained on other data sets is not part of this page.",
-    "- Arms of *Training* change the learner as well as what it asks for; the others have the default learner.",
+    "- Arms of *Training* change the learner as well as what it asks for; the others have the default learner without "
+    "its student (`fusion.self_training: 0`).",
     "",
 )
 

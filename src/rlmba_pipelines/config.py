@@ -65,8 +65,20 @@ class EncodersConfig(_Block):
     video_frames: int = Field(5, ge=1)
 
 
+SELF_TRAINING = 4000  # samples, where the loss knows probabilities
+
+
 class FusionConfig(_Block):
     """The network that is retrained every round, on frozen features or together with small encoders."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _where_it_can(cls, told: Any) -> Any:
+        if not isinstance(told, Mapping) or told.get("self_training") is not None:
+            return told
+        plain = {"mode": "frozen", "loss": "cross_entropy", "gradient": "none"}
+        has_student = all(told.get(name, usual) == usual for name, usual in plain.items())
+        return {**told, "self_training": SELF_TRAINING if has_student else 0}
 
     mode: Literal["frozen", "finetune"] = "frozen"  # finetune: small encoders are trained along, on decoded media
     fusion: Literal["concat", "convex", "gated"] = "concat"
@@ -75,7 +87,7 @@ class FusionConfig(_Block):
     gradient: Literal["none", "ogm_ge", "mmpareto"] = "none"  # balancing of the modalities' gradients
     ogm_alpha: float = Field(0.3, ge=0)  # of ogm_ge: how hard the leading modality is held back
     early_stopping: bool = False  # keep the weights with the least validation NLL
-    self_training: int = Field(0, ge=0)  # unlabeled samples that a student learns from beside the labels; 0: no student
+    self_training: int = Field(SELF_TRAINING, ge=0)  # unlabeled samples that a student learns from too; 0: no student
     reduced_dim: int = Field(128, ge=0)  # principal components kept of each modality; 0 keeps the features as they are
     width: int = Field(128, gt=0)
     n_heads: int = Field(5, ge=1)  # members of the head ensemble, the source of Dirichlet evidence

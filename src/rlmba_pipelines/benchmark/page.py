@@ -19,7 +19,8 @@ LEGEND = (
     "**rl_mba** is the default of this project: herding with a fixed prior θ, nothing learned on the way. "
     "*rl_mba_published* is the rule of the paper that it is named after, as far as it is known; *uherding_our_kernels* "
     "is Uncertainty Herding with our kernels, *learned_policy* rl_mba with `policy.name: pretrained`, by the fold that "
-    "never saw the family of the set. The condition *system* has modality weights in the learner, as conf/base does. "
+    "never saw the family of the set. The condition *system* has modality weights in the learner, as conf/base does, "
+    "*self_training* its student of the pool (docs/decisions/0013). "
     "*Labels to 90 %*: to 90 % of the accuracy with all labels; in brackets as a share of random's."
 )
 
@@ -55,7 +56,8 @@ def page(
         "network's first weights, so intervals are those of runs, not of other test samples.",
         "",
         f"{facts['cores']} cores, one thread a run; torch {facts['torch']}. Reported seeds {first}–{last}; here "
-        f"{len(done)} of them. One learner, one start batch a seed, for all strategies; {_looked_at(protocol)}. "
+        f"{len(done)} of them. One learner, which knows the labels alone, one start batch a seed, for all strategies; "
+        f"{_looked_at(protocol)}. "
         "*Area* is that under the learning curve on the test split, in points of accuracy: the mean accuracy of a "
         "run. Differences are paired "
         "over seeds with the 95 % interval and p of the paired t-test; *Holm* is adjusted for all strategies of a set.",
