@@ -19,9 +19,11 @@ from pathlib import Path
 from kedro.framework.startup import bootstrap_project
 
 from rlmba_pipelines.benchmark.protocol import Protocol
-from rlmba_pipelines.benchmark.runs import experiment_name
+from rlmba_pipelines.benchmark.runs import experiment_name, read_by_a_run
+from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.disk import TEMPORARY_PREFIX, replacing
 from rlmba_pipelines.rounds.driver import Request, Runner
+from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.rounds.replay import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,13 +43,20 @@ def unpack() -> None:
 
 
 def pack() -> None:
-    """Every run on file, a line each; the same runs are the same bytes."""
+    """Every run on file, a line each; the same runs are the same bytes.
+
+    An option that is newer than a run gets the value that it has by default today, before that is ever changed.
+    """
+    usual = read_by_a_run(Parameters().model_dump(mode="json"))
     lines = defaultdict(list)
     for path in sorted(RUNS.rglob("*.json")):
         if path.name.startswith(TEMPORARY_PREFIX):  # of a run that was killed
             continue
         place = path.relative_to(RUNS)
         record = {"place": place.as_posix(), **json.loads(path.read_text())}
+        if "settings" not in record:  # of a time when runs kept a digest; it is run again
+            continue
+        record["settings"] = merged(usual, record["settings"])
         lines[".".join(place.parts[:2])].append(json.dumps(record) + "\n")
     for name, runs in lines.items():
         with replacing(PACKED / f"{name}.jsonl.gz") as part:
@@ -79,7 +88,12 @@ def main() -> None:
     parser.add_argument("--conditions", nargs="*", default=[], help="these alone, main or a control, of the full plan")
     parser.add_argument("--strategies", nargs="*", default=[], help="these alone, of the full plan")
     parser.add_argument("--again", action="store_true", help="also the runs of these sets that are on file")
+    parser.add_argument("--pack", action="store_true", help="only write the packed runs again, with today's options")
     options = parser.parse_args()
+    if options.pack:
+        unpack()
+        pack()
+        return
     logging.getLogger("kedro").setLevel(logging.WARNING)
     bootstrap_project(ROOT)
     protocol = Protocol.read(ROOT)

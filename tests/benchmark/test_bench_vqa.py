@@ -106,3 +106,29 @@ def test_runs_that_share_a_start_stand_next_to_each_other(bench) -> None:
     assert [seed for _, seed in ordered] == [1] * 4 + [2] * 4
     at = ordered.index(("core_set", 1))
     assert ordered[at + 1] == ("margin", 1)
+
+
+def test_localisation_tells_which_doubt_ranks_which_cause_first(bench) -> None:
+    samples = pd.DataFrame(
+        {
+            "sample_id": list("abcdef"),
+            "meta_noised": ["true", "true", "false", "false", "false", "false"],
+            "meta_flaw": ["", "", "ambiguous", "", "", "unlearnable"],
+            "meta_relational": ["false", "true", "false", "true", "false", "false"],
+        }
+    )
+    terms = pd.DataFrame(
+        {
+            "sample_id": list("fedcba"),
+            "visual": [0.1, 0.2, 0.3, 0.4, 0.8, 0.9],  # noised images above all others
+            "language": [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],  # says nothing
+            "reasoning": [0.5, 0.1, 0.4, 0.2, 0.3, 0.0],
+            "entropy": [0.9, 0.8, 0.7, 0.6, 0.2, 0.1],  # the other way round
+        }
+    )
+    found = bench.localisation(terms, samples)
+    assert found["visual"]["noised image"] == 1
+    assert found["entropy"]["noised image"] == 0
+    assert set(found["language"].values()) == {0.5}
+    assert found["reasoning"]["two steps or more"] == (2 + 3) / 8  # of eight pairs, those ranked right
+    assert found["visual"]["ambiguous words"] == 3 / 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
 from pathlib import Path
@@ -13,6 +14,7 @@ from rlmba_pipelines.benchmark import runs
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.rounds.parameters import merged
 
+SETTINGS = runs.read_by_a_run(Parameters().model_dump(mode="json"))
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
@@ -37,7 +39,7 @@ def machine(bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def run_on(folder: Path, place: str, area: float) -> Path:
     path = folder / place
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"settings": {}, "curve": [{"accuracy": area}], "seconds": 1.5}))
+    path.write_text(json.dumps({"settings": SETTINGS, "curve": [{"accuracy": area}], "seconds": 1.5}))
     return path
 
 
@@ -62,6 +64,22 @@ def test_another_machine_goes_on_with_the_runs_of_the_first(bench, machine) -> N
     assert {path.name: path.read_bytes() for path in bench.PACKED.iterdir()} == packed
 
 
+def test_packing_gives_older_runs_the_options_that_came_later(bench, machine) -> None:
+    first = machine("first")
+    older = json.loads(json.dumps(SETTINGS))
+    older["fusion"] |= {"dropout": 0.9}
+    del older["fusion"]["early_stopping"]
+    for name, settings in (("older", {"settings": older}), ("oldest", {"parameters": "a digest"})):
+        place = run_on(first, f"tux/main/{name}/1000.json", 0.5)
+        place.write_text(json.dumps({**settings, "curve": [], "seconds": 1.0}))
+    bench.pack()
+    second = machine("second")
+    bench.unpack()
+    found = {path.parent.name: json.loads(path.read_text()) for path in second.rglob("*.json")}
+    expected = merged(SETTINGS, {"fusion": {"dropout": 0.9}})
+    assert found == {"older": {"settings": expected, "curve": [], "seconds": 1.0}}
+
+
 def test_a_run_on_file_counts_until_something_that_it_reads_is_changed() -> None:
     usual = Parameters().model_dump(mode="json")
     recorded = json.loads(json.dumps(runs.read_by_a_run(usual)))
@@ -80,11 +98,24 @@ def test_a_run_on_file_counts_until_something_that_it_reads_is_changed() -> None
         assert not counts(merged(usual, {block: {option: value}}))
 
 
+def test_packed_runs_know_every_option_of_today(bench) -> None:
+    """Else a default that is changed later would be taken for theirs."""
+
+    def names(settings: dict[str, Any]) -> dict[str, list[str]]:
+        return {block: sorted(options) for block, options in settings.items()}
+
+    known = names(runs.read_by_a_run(Parameters().model_dump(mode="json")))
+    for archive in sorted(bench.PACKED.glob("*.jsonl.gz")):
+        for line in gzip.decompress(archive.read_bytes()).decode().splitlines():
+            record = json.loads(line)
+            assert names(record["settings"]) == known, f"{record['place']}: run scripts/bench.py --pack"
+
+
 def test_a_run_that_is_older_than_an_option_counts_where_the_option_is_left_alone() -> None:
     usual = Parameters().model_dump(mode="json")
     older = json.loads(json.dumps(runs.read_by_a_run(merged(usual, {"rounds": {"seed": 1000}}))))
-    del older["fusion"]["self_training"]
+    del older["fusion"]["early_stopping"]
     asked = merged(usual, {"rounds": {"seed": 1000}})
     assert runs.as_asked(older, runs.read_by_a_run(asked), usual)
-    for changes in ({"fusion": {"self_training": 4000}}, {"rounds": {"seed": 1001}}):
+    for changes in ({"fusion": {"early_stopping": True}}, {"rounds": {"seed": 1001}}):
         assert not runs.as_asked(older, runs.read_by_a_run(merged(asked, changes)), usual)

@@ -17,7 +17,7 @@ from rlmba_pipelines.models.self_training import fit_student
 from rlmba_pipelines.models.state import FREQUENCY
 from rlmba_pipelines.simulation import steps
 
-CONFIG = FusionConfig(width=16, dropout=0.3, predict_batch_size=64, device="cpu")
+CONFIG = FusionConfig(width=16, dropout=0.3, predict_batch_size=64, device="cpu", self_training=0)
 CLASSES = ("a", "b", "c", "d")
 N, N_POOL = 500, 300
 
@@ -37,6 +37,13 @@ def task(seed: int) -> tuple[Features, Labels, np.ndarray, Labels]:
 def accuracy(model, features: Features, held: Labels) -> float:
     p_NC = predict_fusion(model, features.take(held.sample_ids), CONFIG).probabilities_NC
     return float((p_NC.argmax(axis=1) == held.y).mean())
+
+
+def test_the_usual_learner_has_a_student_where_its_loss_knows_probabilities() -> None:
+    assert FusionConfig().self_training == FusionConfig(self_training=None).self_training == 4000
+    for other in ({"loss": "edl"}, {"gradient": "ogm_ge"}, {"mode": "finetune"}):
+        assert FusionConfig(**other).self_training == FusionConfig(self_training=None, **other).self_training == 0
+        assert FusionConfig(self_training=7, **other).self_training == 7  # which is refused where it cannot be
 
 
 def test_a_student_of_few_labels_and_a_pool_is_better_than_its_teacher():

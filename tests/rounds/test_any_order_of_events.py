@@ -88,7 +88,7 @@ class Loop:
                 selection = nodes.choose_start(
                     self.features, self.samples, labels, self.setup, state, ROUNDS, self.labeling
                 )
-                batch, *_ = nodes.request_start_labels(selection, self.samples)
+                batch, *_ = nodes.request_start_labels(selection, self.samples, self.setup)
             else:
                 selection = nodes.choose_batch(
                     self.features, self.predictions, self.terms, self.samples, labels, self.setup, state, ROUNDS,

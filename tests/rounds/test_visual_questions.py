@@ -10,14 +10,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from conftest import Project
 from fake_label_studio import LEGACY, FakeLabelStudio
+from rlmba_pipelines.config import Parameters
+from rlmba_pipelines.labeling import SimulatedOracle
 from rlmba_pipelines.labeling.label_studio import Client
 from rlmba_pipelines.learning.vlm.choices import lettered
 from rlmba_pipelines.learning.vlm.scenes import ANSWERS, Knobs
 from rlmba_pipelines.ledger import Ledger
+from rlmba_pipelines.models.vlm.state import base_folder, load_base
+from rlmba_pipelines.pipelines.vlm_ingest.nodes import reader
 from rlmba_pipelines.rounds import desk as desks
+from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object, read_table
+from rlmba_pipelines.rounds.parameters import merged
+from rlmba_pipelines.simulation import questions
+from rlmba_pipelines.simulation.question_rounds import QuestionTask, simulate_questions
 from rlmba_pipelines.sources.scenes import write_scenes
 
 KNOBS = Knobs(images=16, validation_images=4, test_images=2, questions=3)
@@ -105,6 +114,37 @@ def test_a_second_run_and_one_that_goes_on_buy_the_same(asked: tuple[Project, Pa
         )
         pd.testing.assert_frame_equal(one, other)
     assert "whole" in project.ok("rounds", "verify", "--experiment", "whole")
+
+
+@pytest.mark.parametrize("policy", ["vlm_stages", "reinforce"])
+def test_rounds_in_memory_buy_what_kedro_buys_under_any_policy(asked: tuple[Project, Path], policy: str) -> None:
+    project, manifest = asked
+    _run(project, manifest, "--params", f"policy.name={policy}")
+    experiment, told = Experiment.of(project.path, "q"), dict[str, Any]()
+    for path in sorted((project.path / "conf" / "vqa").glob("parameters_*.yml")):
+        told = merged(told, yaml.safe_load(path.read_text()))
+    sizes = {"rounds": 1, "start_size": 10, "query_size": 6}
+    p = Parameters(**merged(told, {"policy": {"name": policy}, "rounds": sizes}))
+
+    names = ("samples", "validation_labels", "test_labels", "answers")
+    samples, validation, test, hidden = (read_table(experiment.path_of(PREPARED, name)) for name in names)
+    setup = read_object(experiment.path_of(PREPARED, "setup"))
+    base = load_base(base_folder(p.vlm, project.path / "data/06_models/vlm_base"), p.vlm)
+    read = reader(manifest, p.ingest)
+    ids = np.sort(samples["sample_id"].to_numpy(dtype=str))
+    features = questions.encode_questions(base, questions.questions_of(samples, ids, read), p.vlm, "base")
+    task = QuestionTask(base, features, samples, validation, test, tuple(setup["classes"]), p, read)
+    oracle = SimulatedOracle(lambda wanted: hidden[hidden["sample_id"].isin(wanted)])
+    first, last = simulate_questions(task, oracle.label)
+
+    chosen = [_table(project, "q", "07_model_output", stage, "selection.parquet") for stage in ("round_00", "round_01")]
+    assert set(first.labels["sample_id"]) == set(chosen[0]["sample_id"])
+    assert first.batch["sample_id"].tolist() == chosen[1]["sample_id"].tolist()
+    (path,) = (project.path / "data/08_reporting/q/final/test_metrics.json").glob("*/test_metrics.json")
+    measured = json.loads(path.read_text())
+    assert last.test.items() <= measured.items()
+    of_modalities = {f"{what}_{name}" for what in ("accuracy", "shapley") for name in ("image", "text")}
+    assert measured.keys() - last.test.keys() == {*of_modalities, "worst_modality", "imbalance"}
 
 
 def test_people_answer_with_chains_of_their_own_in_files_and_on_a_server(

@@ -68,6 +68,11 @@ def checked(raw: dict[str, Any]) -> Parameters:
             raise UserError(f"{key} is not a parameter; {hint} ({file})") from None
         raise UserError(f"{key} = {first['input']!r}: {first['msg']} ({file})") from None
     check_options(parameters.rounds.strategy, parameters.rounds.strategy_options)
+    if parameters.rounds.reference and parameters.system == "active_vlm":
+        raise UserError(
+            "rounds.reference: beside visual questions nothing is simulated, it would take as long again; leave it "
+            "empty, and run the other strategy as an experiment of its own (--strategy random)."
+        )
     if parameters.rounds.reference:
         check_options(parameters.rounds.reference, {})
     policy = parameters.policy
