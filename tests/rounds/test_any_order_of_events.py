@@ -60,9 +60,10 @@ class Loop:
         self.terms = pd.DataFrame({"sample_id": IDS})
         self.samples = pd.DataFrame({"sample_id": IDS, "split": "pool", "cost": 1.0, "image": IDS})
         files = {}
-        for name in ("given_labels", "validation_labels", "test_labels"):
+        no_labels = dict.fromkeys(("given_labels", "validation_labels", "test_labels"), empty_labels())
+        for name, table in {"samples": self.samples, **no_labels}.items():
             path = experiment.folder / f"{name}.parquet"
-            empty_labels().to_parquet(path)
+            table.to_parquet(path)
             files[name] = experiment.place_of(path)
         experiment.write_commit(Commit(PREPARED, DONE, "", {}, {}, files))
         self._n_writes = 0
