@@ -130,5 +130,5 @@ def test_localisation_tells_which_doubt_ranks_which_cause_first(bench) -> None:
     assert found["visual"]["noised image"] == 1
     assert found["entropy"]["noised image"] == 0
     assert set(found["language"].values()) == {0.5}
-    assert found["reasoning"]["two steps or more"] == (2 + 3) / 8  # of eight pairs, those ranked right
+    assert found["reasoning"]["two steps or more"] == 6 / 8  # of eight pairs, those ranked right
     assert found["visual"]["ambiguous words"] == 3 / 5
