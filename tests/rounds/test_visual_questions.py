@@ -71,7 +71,8 @@ def _table(project: Project, experiment: str, layer: str, stage: str, name: str)
 
 def test_rounds_of_questions_are_bought_measured_and_shown(asked: tuple[Project, Path]) -> None:
     project, manifest = asked
-    _run(project, manifest)
+    told = _run(project, manifest)
+    assert "lineage  KEDRO_ENV=vqa RLMBA_EXPERIMENT=q RLMBA_ROUNDS=1 make viz" in told
     truth = {row["id"]: row for row in map(json.loads, manifest.read_text().splitlines())}
     with Ledger(project.path / "data/03_primary/q/ledger.sqlite") as ledger:
         bought = ledger.rows()
@@ -98,6 +99,8 @@ def test_rounds_of_questions_are_bought_measured_and_shown(asked: tuple[Project,
     page = (project.path / "data/08_reporting/q/report.html").read_text()
     assert "Where the model looked" in page
     assert "What the model thought" in page
+    assert "kedro rounds run --env vqa --strategy active_vlm" in page
+    assert 'id="questions"' in page
 
 
 def test_a_second_run_and_one_that_goes_on_buy_the_same(asked: tuple[Project, Path]) -> None:

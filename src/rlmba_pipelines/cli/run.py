@@ -17,7 +17,7 @@ from rlmba_pipelines.config import MAIN
 from rlmba_pipelines.reporting.outlook import forecast_words, rule_words
 from rlmba_pipelines.rounds.batches import open_batch
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment
-from rlmba_pipelines.rounds.current import EXPERIMENT_VARIABLE, usual_name
+from rlmba_pipelines.rounds.current import DEFAULT_ROUNDS, EXPERIMENT_VARIABLE, usual_name
 from rlmba_pipelines.rounds.desk import desk_of
 from rlmba_pipelines.rounds.driver import (
     Outcome,
@@ -147,6 +147,7 @@ def _viz_of(found: Experiment) -> str:
     env = found.request()["env"]
     told = [f"KEDRO_ENV={env}"] if env else []
     told += [f"{EXPERIMENT_VARIABLE}={found.name}"] if found.name != MAIN else []
+    told += [f"RLMBA_ROUNDS={found.rounds_done()}"] if found.rounds_done() < DEFAULT_ROUNDS else []
     return " ".join([*told, "make viz"])
 
 
