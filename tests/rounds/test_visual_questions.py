@@ -64,6 +64,12 @@ def _nobody_has_answered(project: Project, manifest: Path) -> dict[str, dict[str
     return truth
 
 
+def _start_sheet(project: Project) -> pd.DataFrame:
+    """What people fill in for the start batch of experiment ``q``."""
+    (sheet,) = (project.path / "data/07_model_output/q").glob("round_00/annotation_sheet.csv/*/*.csv")
+    return pd.read_csv(sheet, dtype=str, keep_default_na=False)
+
+
 def _table(project: Project, experiment: str, layer: str, stage: str, name: str) -> pd.DataFrame:
     (path,) = (project.path / "data" / layer / experiment / stage / name).glob(f"*/{name}")
     return pd.read_parquet(path)
@@ -156,8 +162,7 @@ def test_people_answer_with_chains_of_their_own_in_files_and_on_a_server(
     project, manifest = asked
     truth = _nobody_has_answered(project, manifest)
     _run(project, manifest)
-    (sheet,) = (project.path / "data/07_model_output/q").glob("round_00/annotation_sheet.csv/*/*.csv")
-    table = pd.read_csv(sheet, dtype=str, keep_default_na=False)
+    table = _start_sheet(project)
     assert set(table["explanation"]) == {""}  # its column waits to be filled in
     project.ok("rounds", "export", str(tmp_path), "--experiment", "q")
     exported = pd.read_csv(tmp_path / "q-round_00.csv", dtype=str, keep_default_na=False)
@@ -214,8 +219,7 @@ def test_questions_with_choices_are_answered_by_a_letter_or_by_the_choice(
     unanswered = [row | {"answer": None} if row["split"] == "pool" else row for row in truth.values()]
     manifest.write_text("\n".join(map(json.dumps, unanswered)))
     _run(project, manifest)
-    (sheet,) = (project.path / "data/07_model_output/q").glob("round_00/annotation_sheet.csv/*/*.csv")
-    table = pd.read_csv(sheet, dtype=str, keep_default_na=False)
+    table = _start_sheet(project)
     for row in table.itertuples():
         assert row.text.endswith(f"? {lettered(truth[row.sample_id]['choices'])}")
     table["label"] = [truth[i]["answer"] for i in table["sample_id"]]
@@ -259,8 +263,7 @@ def test_a_chain_that_is_too_long_can_be_shortened_or_given_more_room(
     project, manifest = asked
     truth = _nobody_has_answered(project, manifest)
     _run(project, manifest)
-    (sheet,) = (project.path / "data/07_model_output/q").glob("round_00/annotation_sheet.csv/*/*.csv")
-    table = pd.read_csv(sheet, dtype=str, keep_default_na=False)
+    table = _start_sheet(project)
     table["label"] = [truth[i]["answer"] for i in table["sample_id"]]
     table.loc[0, "explanation"] = "; ".join(["shape red circle"] * 9)
     answers = tmp_path / "answers.csv"
