@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from rlmba_pipelines.learning.vlm.captions import caption
 from rlmba_pipelines.learning.vlm.chains import SHAPES, chain_holds, join_chain, names_absent, parted, split_chain
-from rlmba_pipelines.learning.vlm.scenes import COLORS, EASY, GRID, RELATIONAL, ask, caption, draw_scene
+from rlmba_pipelines.learning.vlm.scenes import COLORS, EASY, GRID, RELATIONAL, ask, draw_scene
 
 
 def asked(n, kinds=(*EASY, *RELATIONAL)):

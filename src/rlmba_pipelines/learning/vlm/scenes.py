@@ -43,7 +43,6 @@ SHORTCUT_SHARE = 0.9
 EASY = ("shape", "side", "height", "exists")
 RELATIONAL = ("left_of", "above", "same_shape", "count")
 ANSWERS = ("circle", "square", "left", "right", "top", "bottom", "yes", "no", "1", "2", "3", "4", "5", "6")
-TOLD = ("shape", "column", "row")
 Scene = list[dict[str, Any]]
 TEST_SETS = ("ordinary", "unseen", "noise", "shortcut")
 
@@ -296,23 +295,3 @@ def words() -> tuple[str, ...]:
     found = {word for text in texts for word in text.split()} - blanks
     chain = {"shape", "row", "column", *(" ".join((STEP_MARK, ANSWER_MARK)).split())}
     return tuple(sorted(found | chain | set(COLORS) | set(VAGUE) | set(SHAPES) | set(ANSWERS)))
-
-
-def caption(scene: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> str:
-    """Two things told of every object, in any order of objects."""
-    steps: list[str] = []
-    for i in rng.permutation(len(scene)):
-        told = [f"{what} {scene[i]['color']} {scene[i][what]}" for what in TOLD]
-        steps += [told[k] for k in rng.permutation(len(TOLD))[:2]]
-    return STEP_MARK.join(steps)
-
-
-def asked_caption(scene: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> tuple[str, str]:
-    """Some colors, and what the scene shows of each in that order; a color that it has not is said to be missing."""
-    things = {thing["color"]: thing for thing in scene}
-    asked = [str(color) for color in rng.permutation(list(COLORS))[: rng.integers(2, 6)]]
-    steps = [
-        f"{(what := TOLD[rng.integers(len(TOLD))])} {color} {things[color][what]}" if color in things else f"no {color}"
-        for color in asked
-    ]
-    return " ".join(asked), STEP_MARK.join(steps)

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from rlmba_pipelines.config import VlmConfig
-from rlmba_pipelines.learning.vlm import scenes
+from rlmba_pipelines.learning.vlm import captions, scenes
 from rlmba_pipelines.models.state import device_of, torch_threads
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm, checked_vlm, load_vlm
 from rlmba_pipelines.models.vlm.descend import descend
@@ -55,8 +55,8 @@ def base_vlm(config: VlmConfig) -> Vlm:
 
         size, n_whole = config.base_batch_size, round(WHOLE * config.base_steps)
         for tell, steps in (
-            (lambda scene: ("", scenes.caption(scene, draw)), n_whole),
-            (lambda scene: scenes.asked_caption(scene, draw), config.base_steps - n_whole),
+            (lambda scene: ("", captions.caption(scene, draw)), n_whole),
+            (lambda scene: captions.asked_caption(scene, draw), config.base_steps - n_whole),
         ):
             loss = partial(loss_of, tell)
             rate, every = config.base_learning_rate, np.ones((size, 1))
