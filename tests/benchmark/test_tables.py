@@ -101,6 +101,14 @@ def test_the_mean_over_sets_is_paired_over_seeds() -> None:
     assert (mean, low, high, p) == pytest.approx((row["difference"], row["low"], row["high"], row["p"]))
 
 
+def test_sets_and_seeds_that_only_one_of_two_has_do_not_enter_their_mean_over_sets() -> None:
+    beside = runs_of({"random": [[0.9, 0.9, 0.9]] * 3}, "t")  # random alone
+    longer = runs_of({**CURVES, "random": [*CURVES["random"], [0.9, 0.9, 0.9]]})  # a seed of random alone
+    found = tables.mean_over_sets(tables.areas(pd.concat([longer, beside])), "good", "random")
+    assert found == pytest.approx(tables.mean_over_sets(tables.areas(runs_of(CURVES)), "good", "random"))
+    assert np.isnan(tables.mean_over_sets(tables.areas(beside.assign(strategy="good")), "good", "random")[0])
+
+
 def test_what_is_compared_at_equal_accuracy_is_read_off_both_curves() -> None:
     runs = runs_of({"random": [[0.2, 0.4, 0.6]] * 2, "good": [[0.3, 0.5, 0.9]] * 2, ALL_LABELS: [[0.8]] * 2})
     runs["worst"] = runs["accuracy"] * 0.5

@@ -118,6 +118,14 @@ def test_typiclust_picks_what_the_rules_say_one_pair_at_a_time(seed, options):
     assert rows_in(view, batch) == plain_typiclust(view, 12, np.random.default_rng(seed), **options)
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("query_size", [2, 3, 5])
+def test_typiclust_goes_on_to_the_next_cluster_where_one_has_nothing_left_to_ask_for(seed, query_size):
+    view, options = make_view(70, 60, seed=seed), {"max_clusters": 12, "small_cluster": 1}
+    batch = select_batch("typiclust", view, query_size, np.random.default_rng(seed), options)
+    assert rows_in(view, batch) == plain_typiclust(view, query_size, np.random.default_rng(seed), **options)
+
+
 def test_typiclust_asks_for_the_middle_of_the_largest_cluster_without_a_label():
     # 7 near 0° (one of them labeled), 9 near 90°, 6 near 180°, 2 near 270° (too few to be a cluster)
     near = lambda center, n: [center + 2 * i - n + 1 for i in range(n)]  # noqa: E731

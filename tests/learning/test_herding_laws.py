@@ -152,6 +152,13 @@ def test_a_sharp_kernel_is_a_ranking_by_utility_also_where_candidates_are_drawn(
     assert_allclose(batch.reasons["coverage_gain"], batch.utility_Q / utility_N.sum(), rtol=1e-5)
 
 
+def test_in_a_large_pool_small_gains_are_still_told_apart():
+    utility_N = (1 + np.random.default_rng(0).permutation(30_000)) / 30_000
+    kernels = [Kernel(1.0, np.random.default_rng(1).normal(size=(30_000, 32)).astype(np.float32), 0.5)]
+    batch = herding(pool(30_000), utility_N, kernels, 40, rng=np.random.default_rng(0), max_kernel_rows=2000)
+    assert rows_of(batch) == np.argsort(-utility_N)[:40].tolist()
+
+
 def test_a_draw_is_named_by_its_seed_and_never_too_small_for_the_batch():
     view, utility_N, kernels = case(2, 400, n_labeled=20)
     answers = [

@@ -98,6 +98,8 @@ def test_arms_that_cannot_be_are_refused():
     for options in refused:
         with pytest.raises(UserError):
             select_batch("tailor", view, 3, rng(), options)
+    with pytest.raises(UserError, match="'typiclust' needs features too"):
+        select_batch("tailor", make_view(20, 0), 3, rng(), {"arms": ["margin", "typiclust"]})
 
 
 # --- GALAXY -----------------------------------------------------------------------------------------------------------

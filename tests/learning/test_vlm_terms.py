@@ -60,6 +60,7 @@ def test_the_boundary_is_one_where_half_of_the_votes_disagree():
         return vlm_terms(p_NKC, np.zeros(1), np.zeros(1), steps)["boundary"][0]
 
     assert (boundary(no_votes), boundary(half), boundary(all_differ)) == pytest.approx((0.0, 1.0, 0.0))
+    assert [boundary([sure] * half + [other] * half) for half in (1, 3, 4, 8)] == pytest.approx([1.0] * 4)
 
 
 def test_ranks_are_shares_of_what_is_smaller_or_equal(rng):

@@ -273,6 +273,18 @@ def test_convex_weights_are_renormalized_over_what_is_present(fusion):
     assert_allclose(fused.detach(), [[[3.0, 2.0], [4.0, 0.0]]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("fusion", ["convex", "gated"])
+def test_what_has_no_weight_counts_where_it_is_all_that_a_sample_has(fusion):
+    network = FusionNetwork(
+        {"a": 2, "b": 2}, n_classes=2, width=2, n_heads=1, fusion=fusion, activation="identity",
+        weights_M=torch.tensor([1.0, 0.0]),
+    )
+    features = torch.tensor([[[[4.0, 0.0]] * 3], [[[0.0, 8.0]] * 3]])  # float32[M, J, B, W]
+    present = torch.tensor([[[1.0, 0.0, 0.0]], [[1.0, 1.0, 0.0]]])
+    fused = network.fuse(features * present[..., None], present)
+    assert_allclose(fused.detach(), [[[4.0, 0.0], [0.0, 8.0], [0.0, 0.0]]], rtol=1e-6, atol=1e-6)
+
+
 def test_adamw_takes_the_steps_of_torch():
     start = torch.linspace(-1, 1, 12).reshape(3, 4)
     ours, theirs = start.clone().requires_grad_(), start.clone().requires_grad_()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from rlmba_pipelines.reporting.words import term_meaning
 from rlmba_pipelines.simulation import simulate
 from rlmba_pipelines.simulation.round import Task, decide_round, open_round, start_round
 from rlmba_pipelines.simulation.tables import terms_to_frame
+from rlmba_pipelines.simulation.toy import toy_task
 
 N_POOL, N_VALIDATION, CLASSES = 90, 20, ("red", "green", "blue")
 IDS = np.array([f"s{i:03d}" for i in range(N_POOL + N_VALIDATION)])
@@ -142,3 +145,12 @@ def test_a_batch_knows_why_it_was_chosen_and_says_only_what_is_true_of_its_strat
         assert set(said) <= SAYS[strategy]
     columns = set(batch.columns) - NOT_TERMS
     assert not [name for name in columns if not term_meaning(name)]
+
+
+@pytest.mark.parametrize("query_size", [1, 2])
+def test_a_run_that_buys_a_label_or_two_a_round_has_two_to_start_from_and_goes_on(query_size: int) -> None:
+    asked, answer = toy_task(np.random.default_rng(0), rounds=RoundsConfig(query_size=query_size, rounds=4))
+    results = list(simulate(replace(asked, validation=asked.validation[:0]), answer))
+    assert results[0].batch["purpose"].tolist() == ["training", "training"]
+    assert len(results[-1].labels) == 2 + 4 * query_size
+    assert results[-1].validation["n"] == 1

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
+from scipy.special import stdtrit
 
 from rlmba_pipelines.benchmark.protocol import ALL_LABELS, MAIN
 from rlmba_pipelines.benchmark.tables import areas
@@ -42,16 +43,15 @@ def learning_curves(runs: pd.DataFrame, shown: Sequence[str], candidate: str, re
     for axes, (set_name, of_set) in zip(panels, main.groupby("set", sort=False), strict=True):
         ends = []
         for name in [*(s for s in shown if s != candidate), candidate]:
-            at = 100 * of_set[of_set["strategy"] == name].groupby("labels")["accuracy"].agg(["mean", "sem"])
+            at = 100 * of_set[of_set["strategy"] == name].groupby("labels")["accuracy"].agg(["mean", "sem", "count"])
             if at.empty:
                 continue
             color = LIGHT["strategy"] if name == candidate else LIGHT["ink"] if name == reference else OTHERS
             width = 2.6 if name in (candidate, reference) else 1.2
             axes.plot(at.index, at["mean"], color=color, linewidth=width, linestyle="--" if name == reference else "-")
             if name == candidate:
-                axes.fill_between(
-                    at.index, at["mean"] - 1.96 * at["sem"], at["mean"] + 1.96 * at["sem"], color=color, alpha=0.15
-                )
+                reach = stdtrit(at["count"] - 1, 0.975) * at["sem"]
+                axes.fill_between(at.index, at["mean"] - reach, at["mean"] + reach, color=color, alpha=0.15)
             ends.append((float(at["mean"].iloc[-1]), name, color))
         ends.sort()
         low, high = axes.get_ylim()

@@ -72,10 +72,16 @@ def one_family(values: pd.DataFrame, against: str) -> pd.DataFrame:
 
 
 def mean_over_sets(values: pd.DataFrame, a: str, b: str) -> tuple[float, float, float, float]:
-    """Mean over sets of ``a - b`` in the main condition, its 95 % interval and p, paired over seeds."""
-    main = values[values["condition"] == MAIN].pivot(index="seed", columns=["strategy", "set"], values="area")
-    mean_a, mean_b = (main.xs(name, axis=1, level="strategy").to_numpy().mean(axis=1) for name in (a, b))
-    gap = paired_difference(mean_a, mean_b)
+    """Mean over sets of ``a - b`` in the main condition, its 95 % interval and p, paired over seeds.
+
+    Sets and seeds that one of the two lacks count for neither; NaN where fewer than two seeds are left.
+    """
+    main = values[values["condition"] == MAIN].pivot(index="seed", columns=["set", "strategy"], values="area")
+    both = [one for one in main.columns.unique("set") if {a, b} <= set(main[one].columns)]
+    gap_SD = pd.DataFrame({one: main[one][a] - main[one][b] for one in both}).dropna()
+    if not both or len(gap_SD) < 2:
+        return np.nan, np.nan, np.nan, np.nan
+    gap = paired_difference(gap_SD.mean(axis=1).to_numpy(), np.zeros(len(gap_SD)))
     return gap.mean, gap.low, gap.high, gap.p
 
 

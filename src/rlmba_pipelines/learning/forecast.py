@@ -197,7 +197,7 @@ def forecast_accuracy(labels: Sequence[int], accuracies: Sequence[float], next_l
         raise ValueError(f"forecast_accuracy: {len(labels)} label counts for {len(accuracies)} accuracies")
     log_n = np.log(np.maximum(np.asarray(labels, dtype=np.float64), 1.0))
     spread = log_n - log_n.mean()
-    if len(accuracies) < LEAST_POINTS or not spread.any():
+    if len(accuracies) < LEAST_POINTS or np.ptp(log_n) == 0:
         return float(accuracies[-1])
     log_error = np.log(np.maximum(1 - np.asarray(accuracies, dtype=np.float64), LEAST_ERROR))
     power = max(0.0, float(-(spread @ log_error) / (spread @ spread)))

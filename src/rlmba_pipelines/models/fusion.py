@@ -122,9 +122,10 @@ class FusionNetwork(nn.Module):
 
     def fuse(self, features: Tensor, present: Tensor) -> Tensor:
         """Fused representation float32[J, B, E] of features float32[M, J, B, W] under a mask float32[M, J, B]."""
-        weights = (present * self.weights_M[:, None, None])[..., None]
         if self.fusion == "concat":
+            weights = (present * self.weights_M[:, None, None])[..., None]
             return (features * (len(features) * weights)).permute(1, 2, 0, 3).flatten(2)
+        weights = (present * self.weights_M.clamp_min(LEAST_WEIGHT)[:, None, None])[..., None]  # 0 counts where all do
         if self.gate is not None:
             weights = weights * torch.exp(torch.tanh(features @ self.gate))
-        return (features * (weights / weights.sum(0).clamp_min(LEAST_WEIGHT))).sum(0)
+        return (features * (weights / weights.sum(0).clamp_min(LEAST_WEIGHT**2))).sum(0)

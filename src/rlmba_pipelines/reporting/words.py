@@ -107,7 +107,7 @@ GLOSSARY = {
     "language": "Nats by which chain and answer move between readings of the question.",
     "reasoning": "Nats of the answer that stay open once the steps are written.",
     "vote_entropy": "How widely the answers of the chains are spread; 1 is each its own.",
-    "boundary": "1 where half of the chains disagree with the others.",
+    "boundary": "1 where two answers share the votes of the chains.",
     "steps": "Steps of a chain of thought, on average.",
     "depth": "Share of chains with two steps or more.",
     "isolation": "How far it lies from the center of its group, as a share of the farthest.",

@@ -47,6 +47,8 @@ from rlmba_pipelines.simulation.tables import (
     with_known,
 )
 
+LEAST_TRAINED = 2  # labels of a start batch that are to train on: one class is no question
+
 
 def first_state(modalities: Sequence[str], classes: Sequence[str], seed: int, policy: PolicyConfig) -> RoundState:
     """Before anything was seen: equal weights, a policy that has learned nothing of this run, the prior θ.
@@ -160,7 +162,7 @@ def choose_start(
     """
     seen_ids = looked_at_ids(pool_ids, given, rounds.candidates, state.rng("candidates"))
     view = view_of(features, seen_ids, given, known_classes(classes, given), state)
-    whole = batch_size(rounds.start_size or rounds.query_size, len(pool_ids))
+    whole = max(LEAST_TRAINED, batch_size(rounds.start_size or rounds.query_size, len(pool_ids)))
     share = _slice_share(n_validation, state, rounds)
     if len(given) >= whole:  # enough to train on is there; what is missing is a fair sample to measure on
         whole, share = len(given) + round(whole * share), 1.0
@@ -219,7 +221,8 @@ def _choose(
     size = min(size, len(candidate_ids))
     if size == 0 or state.stopped:
         return empty_batch(state.round_idx)
-    n_slice = min(size, max(1, round(size * validation_share))) if validation_share else 0
+    most = max(0, size - LEAST_TRAINED) if state.round_idx == 0 and validation_share < 1 else size
+    n_slice = min(most, max(1, round(size * validation_share))) if validation_share else 0
     slice_ids = np.sort(state.rng("validation").permutation(candidate_ids)[:n_slice])
     frames = []
     if size > n_slice:

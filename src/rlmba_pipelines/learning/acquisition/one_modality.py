@@ -33,6 +33,7 @@ def one_modality(view: PoolView, modality: str) -> PoolView:
             unimodal_draws_NMKC=predictions.unimodal_draws_NMKC[rows, alone],
             embedding_ND=predictions.modality_embedding_NMD[rows, m],
             modality_embedding_NMD=predictions.modality_embedding_NMD[rows, alone],
+            evidence_NMC=None if predictions.evidence_NMC is None else predictions.evidence_NMC[rows, alone],
         )
     return replace(
         view,
@@ -46,4 +47,5 @@ def one_modality(view: PoolView, modality: str) -> PoolView:
         y=None if view.y is None else view.y[rows],
         arm_N=None if view.arm_N is None else view.arm_N[rows],
         weights_M=None if view.weights_M is None else np.ones(1),
+        price_N=None if view.price_N is None else view.price_N[rows],
     )

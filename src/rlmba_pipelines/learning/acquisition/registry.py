@@ -199,6 +199,11 @@ def _unimodal(name: str, modality: str, inner: Strategy) -> Strategy:
 
     def function(view: PoolView, query_size: int, rng: np.random.Generator, **options: Any) -> Selection:
         seen = one_modality(view, modality)
+        if "draws" in inner.requires and seen.predictions is not None and seen.predictions.draws_NKC.shape[1] < 2:
+            raise UserError(
+                f"Strategy {inner.name!r} compares the members of an ensemble, of which a round keeps what they say by "
+                f"all modalities alone; choose another strategy than {name!r}, such as 'unimodal:{modality}:margin'."
+            )
         n_seen = min(query_size, len(seen.candidate_rows))
         batch = inner.function(_only_required(inner, seen), n_seen, rng, **options) if n_seen else None
         if batch is not None:  # a term of the modality, not of the fusion
@@ -245,7 +250,7 @@ def _check_predictions(predictions: Predictions, modalities: tuple[str, ...]) ->
         raise ValueError(f"PoolView: predictions are of {predictions.modalities}, the view of {modalities}")
     probabilities_NC = predictions.probabilities_NC
     if probabilities_NC.shape[1] < 2:
-        raise UserError("The model knows fewer than two classes: label samples of another class first.")
+        raise UserError("The model knows fewer than two classes: label samples of another class, or raise start_size.")
     if len(probabilities_NC) and np.abs(probabilities_NC.sum(axis=1) - 1).max() > PROBABILITY_TOLERANCE:
         worst = predictions.sample_ids[np.abs(probabilities_NC.sum(axis=1) - 1).argmax()]
         raise UserError(f"Probabilities of sample {worst!r} do not sum to 1: pass probabilities, not logits.")

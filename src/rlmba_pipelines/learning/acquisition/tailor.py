@@ -21,6 +21,7 @@ import numpy as np
 from rlmba_pipelines.learning.acquisition.registry import get_strategy, register, select_batch
 from rlmba_pipelines.learning.types import UNLABELED, PoolView, Selection, UserError
 
+OF_ARMS = ("predictions", "embedding", "draws", "unimodal", "y", "arms")  # parts of a view that an arm may ask for
 TIE = 1e-12  # rewards this close are equal: one of their arms is drawn evenly
 
 
@@ -119,8 +120,15 @@ def _check(arms: Sequence[str], prior: float, arm_N: np.ndarray) -> None:
     if isinstance(arms, str) or not arms or len(set(arms)) != len(arms):
         raise UserError(f"tailor.arms must be a list of different strategies, got {arms!r}.")
     for name in arms:
-        if get_strategy(name).name == "tailor":
+        arm = get_strategy(name)
+        if arm.name == "tailor":
             raise UserError("tailor.arms must not hold 'tailor' itself.")
+        beyond = sorted(set(arm.requires) - {*OF_ARMS})
+        if beyond:
+            raise UserError(
+                f"tailor shows its arms predictions and labels; {name!r} needs {' and '.join(beyond)} too. "
+                "Take another strategy into tailor.arms."
+            )
     if arm_N.max(initial=UNLABELED) >= len(arms):
         raise UserError(
             f"Labels were bought by arm {int(arm_N.max())} of tailor, but tailor.arms has {len(arms)} strategies; "

@@ -95,7 +95,9 @@ def typiclust(
         waiting = {int(k): np.empty(0) for k in in_turn if (size_K[k] <= small_cluster) == small}
         free = {k: members[k][~view.labeled_N[members[k]]] for k in waiting}
         while len(rows) < n_picks and waiting:
-            for k in list(waiting)[: n_picks - len(rows)]:
+            for k in list(waiting):
+                if len(rows) == n_picks:
+                    break
                 if not len(waiting[k]) and len(free[k]):
                     free[k] = at_most(free[k], max(max_cluster_rows, n_picks), rng)
                     waiting[k] = mean_neighbor_distance(read_rows(points_ND, free[k]), n_neighbors)

@@ -95,7 +95,7 @@ def view_of(
     """
     order = np.argsort(sample_ids, kind="stable")
     sorted_ids = sample_ids[order]
-    by_row = {k: rest.pop(k)[order] for k in ("present_NM", "y", "arm_N") if rest.get(k) is not None}
+    by_row = {k: rest.pop(k)[order] for k in ("present_NM", "y", "arm_N", "price_N") if rest.get(k) is not None}
     return PoolView(
         sample_ids=sorted_ids,
         labeled_N=labeled_N[order],
@@ -125,6 +125,7 @@ def take(view: PoolView, rows: np.ndarray) -> PoolView:
         terms=Terms(ids, {k: v[rows] for k, v in view.terms.columns.items()}) if view.terms else None,
         y=view.y[rows] if view.y is not None else None,
         arm_N=view.arm_N[rows] if view.arm_N is not None else None,
+        price_N=view.price_N[rows] if view.price_N is not None else None,
         weights_M=view.weights_M,
         action=view.action,
         policy=view.policy,

@@ -56,23 +56,25 @@ def lazy_argmax(
     bound_N: np.ndarray,
     fresh_N: np.ndarray,
     refresh: Callable[[np.ndarray], np.ndarray],
-    tie: float,
+    tie: float = 0.0,
     block: int = FIRST_BLOCK,
+    *,
+    relative_tie: float = 0.0,
 ) -> int:
-    """First row whose true value is within ``tie`` of the maximum, computing only the values that could win.
+    """First row whose true value is as good as the maximum, computing only the values that could win.
 
     Args:
         bound_N: float64[N], upper bounds, ``-inf`` for rows out of the game; refreshed values are written back.
         fresh_N: bool[N], rows whose bound is the true value; updated in place.
         refresh: rows -> true values, none above its bound.
-        tie: values closer than this to the maximum are equal to it.
+        tie, relative_tie: values closer than ``tie + relative_tie · |maximum|`` to the maximum are equal to it.
         block: rows refreshed at first, doubled until the row is certain; decides speed only.
 
     >>> asked = []
     >>> def refresh(rows):
     ...     asked.extend(rows.tolist())
     ...     return np.array([1.0, 4.0, 4.0])[rows]
-    >>> lazy_argmax(np.array([2.0, 9.0, 5.0]), np.array([True, False, False]), refresh, tie=0.0), sorted(asked)
+    >>> lazy_argmax(np.array([2.0, 9.0, 5.0]), np.array([True, False, False]), refresh), sorted(asked)
     (1, [1, 2])
     """
     while True:
@@ -81,8 +83,9 @@ def lazy_argmax(
         if len(stale_rows) > block:
             stale_rows = stale_rows[np.argpartition(-bound_N[stale_rows], block)[:block]]
         if not len(stale_rows):
-            first = int(np.flatnonzero(fresh_N & (bound_N >= best - tie))[0])
-            stale_rows = np.flatnonzero(~fresh_N[:first] & (bound_N[:first] >= best - tie))[:block]  # may be as good
+            enough = best - tie - relative_tie * abs(best)
+            first = int(np.flatnonzero(fresh_N & (bound_N >= enough))[0])
+            stale_rows = np.flatnonzero(~fresh_N[:first] & (bound_N[:first] >= enough))[:block]  # may be as good
             if not len(stale_rows):
                 return first
         bound_N[stale_rows] = refresh(stale_rows)

@@ -22,7 +22,7 @@ from rlmba_pipelines.learning.selection.remembered import AllRows, RememberedRow
 from rlmba_pipelines.learning.selection.sample import draw_by_worth
 from rlmba_pipelines.learning.types import PoolView, Selection
 
-TIE = 1e-6  # gains this close are equal; F is at most 1
+TIE = 1e-5  # gains this close, relative to the best, are equal: float32 sums are no surer
 BLOCK_VALUES = 4_000_000  # similarities computed at once beside the matrix
 CACHED_VALUES = 100_000  # of them, as many as are summed up at once
 FIRST_BLOCK = 4  # gains computed at first for a pick
@@ -42,7 +42,7 @@ def herding(
     rng: np.random.Generator | None = None,
     max_kernel_rows: int = MAX_KERNEL_ROWS,
 ) -> Selection:
-    """Greedy maximiser of F; gains within 1e-6 of the best are ties, and the first sample id wins.
+    """Greedy maximiser of F; gains within 1e-5 of the best, relative to it, are ties, and the first sample id wins.
 
     Args:
         utility_N: float64[N], u >= 0 of every row; candidates are the targets, labeled rows count as 0. It is
@@ -122,7 +122,7 @@ def _greedy(
     picks: list[int] = []
     coverage_gain: list[float] = []
     while len(picks) < min(query_size, n_candidates):
-        pick = lazy_argmax(bound_U, fresh_U, gains, tie=TIE, block=FIRST_BLOCK)
+        pick = lazy_argmax(bound_U, fresh_U, gains, block=FIRST_BLOCK, relative_tie=TIE)
         picks.append(pick)
         coverage_gain.append(bound_U[pick])
         bound_U[pick] = -np.inf

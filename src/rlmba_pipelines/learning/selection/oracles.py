@@ -65,7 +65,7 @@ def plain_herding(
     free, picks, gains = list(candidates), list[int](), list[float]()
     while free and len(picks) < query_size:
         new = np.maximum(similarity_NN[np.ix_(free, candidates)] - covered, 0) @ worth
-        best = int(np.flatnonzero(new >= new.max() - HERDING_TIE)[0])
+        best = int(np.flatnonzero(new >= new.max() * (1 - HERDING_TIE))[0])
         picks.append(free.pop(best))
         gains.append(float(new[best]))
         covered = np.maximum(covered, similarity_NN[picks[-1], candidates])

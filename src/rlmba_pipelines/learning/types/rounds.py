@@ -103,10 +103,12 @@ class PoolView:
         if not ascending:  # else no id is there twice
             check_ids(self.sample_ids, "PoolView")
             raise ValueError("PoolView: rows must be sorted by sample id, so that input order cannot matter")
+        for name in ("labeled_N", "y", "arm_N", "price_N"):
+            column_N = getattr(self, name)
+            if column_N is not None and column_N.shape != self.sample_ids.shape:
+                raise ValueError(f"PoolView: {name} does not follow sample_ids")
         if self.price_N is not None and not (np.isfinite(self.price_N) & (self.price_N > 0)).all():
             raise ValueError("PoolView: a price is not above 0")
-        if self.labeled_N.shape != self.sample_ids.shape:
-            raise ValueError("PoolView: labeled_N does not follow sample_ids")
         if self.arm_N is not None and (self.arm_N[~self.labeled_N] != UNLABELED).any():
             raise ValueError("PoolView: an unlabeled sample was bought by nobody, yet the view names its arm")
         if self.y is not None and (self.y[~self.labeled_N] != UNLABELED).any():

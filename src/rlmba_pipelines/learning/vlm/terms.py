@@ -26,9 +26,23 @@ def vote_entropy(p_NKC: np.ndarray) -> np.ndarray:
     >>> vote_entropy(np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.6, 0.4]]]))
     array([1., 0.])
     """
-    n_votes, n_classes = p_NKC.shape[1:]
-    votes_NC = (p_NKC.argmax(axis=2)[..., None] == np.arange(n_classes)).mean(axis=1)
-    return entropy(votes_NC) / np.log(max(n_votes, 2))
+    return _votes_spread(p_NKC) / np.log(max(p_NKC.shape[1], 2))
+
+
+def boundary(p_NKC: np.ndarray) -> np.ndarray:
+    """float64[N] in [0, 1]: 1 where two answers share the votes, 0 where all agree, or where four or more share them.
+
+    >>> no, yes = [0.9, 0.1], [0.1, 0.9]
+    >>> boundary(np.array([[no, yes], [no, no]])).tolist(), boundary(np.array([[no, no, no, yes, yes, yes]])).tolist()
+    ([1.0, 0.0], [1.0])
+    """
+    bits_N = _votes_spread(p_NKC) / np.log(2)
+    return 1 - np.abs(np.minimum(bits_N, 2) - 1)
+
+
+def _votes_spread(p_NKC: np.ndarray) -> np.ndarray:
+    """float64[N] nats, entropy of the votes."""
+    return entropy((p_NKC.argmax(axis=2)[..., None] == np.arange(p_NKC.shape[2])).mean(axis=1))
 
 
 def vlm_terms(
@@ -45,18 +59,17 @@ def vlm_terms(
         steps_NK: steps of each sampled chain.
 
     Returns:
-        ``visual``, ``language``, ``reasoning`` [nats], ``vote_entropy`` [0, 1], ``boundary`` [0, 1] (1 where half the
-        votes disagree), ``steps`` (mean of the chains), ``depth`` (1 where chains have two steps or more, mostly),
-        and of the mean answer ``margin``, ``entropy``.
+        ``visual``, ``language``, ``reasoning`` [nats], ``vote_entropy`` [0, 1], ``boundary`` [0, 1] (1 where two
+        answers share the votes), ``steps`` (mean of the chains), ``depth`` (1 where chains have two steps or more,
+        mostly), and of the mean answer ``margin``, ``entropy``.
     """
     p_NC = chains_NKC.mean(axis=1)
-    votes = vote_entropy(chains_NKC)
     return {
         "visual": visual_N,
         "language": language_N,
         "reasoning": entropy(chains_NKC).mean(axis=1),
-        "vote_entropy": votes,
-        "boundary": 1 - np.abs(2 * votes - 1),
+        "vote_entropy": vote_entropy(chains_NKC),
+        "boundary": boundary(chains_NKC),
         "steps": steps_NK.mean(axis=1),
         "depth": (steps_NK >= 2).mean(axis=1),
         "margin": margin(p_NC),
