@@ -179,7 +179,7 @@ def _n_pool(project: Path, set_name: str) -> int:
 
 @lru_cache(8)
 def _best_modality(project: Path, set_name: str) -> str:
-    """The modality whose features alone tell the test labels best, by a nearest-mean rule on the pool's true labels."""
+    """The modality whose features alone tell validation labels best, by a nearest-mean rule on the pool's true labels."""
     task, hidden = task_and_labels(project, set_name)
     scores = {m: _nearest_mean_accuracy(task, hidden, m) for m in task.features.modalities}
     return max(scores, key=lambda name: scores[name])
@@ -188,15 +188,15 @@ def _best_modality(project: Path, set_name: str) -> str:
 def _nearest_mean_accuracy(task: Task, hidden: pd.DataFrame, modality: str) -> float:
     column = task.features.modalities.index(modality)
     parts = []
-    for table in (hidden, task.test):
+    for table in (hidden, task.validation):
         features = task.features.take(table["sample_id"].to_numpy(dtype=str))
         here_N = features.present_NM[:, column]
         parts.append((features.blocks[modality][here_N], table["label"].to_numpy(dtype=str)[here_N]))
-    (pool_ND, pool_N), (test_TD, test_T) = parts
+    (pool_ND, pool_N), (held_HD, held_H) = parts
     classes = sorted(set(pool_N.tolist()))
     mean_CD = pd.DataFrame(pool_ND).groupby(pool_N).mean().loc[classes].to_numpy()
-    nearest_T = (2 * test_TD @ mean_CD.T - (mean_CD**2).sum(axis=1)).argmax(axis=1)
-    return float((pd.Index(classes)[nearest_T] == test_T).mean())
+    nearest_H = (2 * held_HD @ mean_CD.T - (mean_CD**2).sum(axis=1)).argmax(axis=1)
+    return float((pd.Index(classes)[nearest_H] == held_H).mean())
 
 
 def read_by_a_run(asked: Mapping[str, Any]) -> dict[str, Any]:
