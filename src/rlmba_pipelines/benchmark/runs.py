@@ -179,7 +179,7 @@ def _n_pool(project: Path, set_name: str) -> int:
 
 @lru_cache(8)
 def _best_modality(project: Path, set_name: str) -> str:
-    """The modality whose features alone tell validation labels best, by a nearest-mean rule on the pool's true labels."""
+    """The modality whose features tell validation labels best, by a nearest-mean rule on the pool's true labels."""
     task, hidden = task_and_labels(project, set_name)
     scores = {m: _nearest_mean_accuracy(task, hidden, m) for m in task.features.modalities}
     return max(scores, key=lambda name: scores[name])
