@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from rlmba_pipelines.ledger import NOT_LABELS
 from rlmba_pipelines.reporting.data import BoughtSample, Facts, ReportData, curve_of, known_modalities
 from rlmba_pipelines.reporting.headline import accuracy_at, compare, percent, points
 from rlmba_pipelines.reporting.media import Embedded, embed_audio, embed_image
@@ -129,7 +130,7 @@ class Card:
     text: str
     guess: str
     probability: str
-    verdict: str  # "right", "wrong", or "none" where there was no model yet or no answer
+    verdict: str  # "right", "wrong", or "none" where there was no model yet or no label
     pictures: Sequence[tuple[str, Embedded, str]]  # kind, what to show, and the same for those who cannot see it
     sound: Embedded | None
     lacks: str
@@ -183,7 +184,7 @@ def _card(sample: BoughtSample, modalities: Sequence[str]) -> Card:
     guess, verdict = "", "none"
     if isinstance(sample.guess, str) and sample.guess:
         guess = _short(sample.guess, MAX_NAME)
-        if sample.label:
+        if sample.label and sample.label not in NOT_LABELS:
             verdict = "right" if sample.guess == sample.label else "wrong"
     holds = {"image": sample.image, "text": text, "audio": sample.audio, "video": sample.poster}
     lacking = [PEOPLE_SAY.get(m, m) for m in modalities if m in holds and not holds[m]]
