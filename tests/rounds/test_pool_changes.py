@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -163,7 +164,28 @@ def test_new_samples_join_the_pool_and_old_ones_stay_what_they_were(
     picks = project.selections("a", 4)
     assert [s for batch in picks[:2] for s in batch] == bought
     assert set(late) & {s for batch in picks[2:] for s in batch}
-    assert not (project.path / "data/03_primary/a-append").exists()
+    assert not list((project.path / "data").glob("*/.append-a"))
+
+
+def test_an_append_touches_no_other_experiment_and_no_raw_media(started: Started) -> None:
+    project = started.project
+    raw = project.path / "data/01_raw/.append-a"
+    shutil.copytree(started.after.parent, raw)
+    neighbor = project.path / "data/03_primary/a-append"
+    shutil.copytree(project.path / "data/03_primary/a", neighbor)
+    before = {path: path.read_bytes() for folder in (raw, neighbor) for path in folder.rglob("*") if path.is_file()}
+    assert "10 new samples" in project.ok("rounds", "append", str(raw / "manifest.csv"), "--experiment", "a")
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list((project.path / "data").glob("0[2-8]*/.append-a"))
+
+
+def test_a_withdrawal_forgets_what_a_killed_append_had_prepared(started: Started) -> None:
+    project = started.project
+    left = project.path / "data/02_intermediate/.append-a/quarantine.csv"
+    left.parent.mkdir()
+    left.write_text(started.bought[0])
+    project.ok("rounds", "withdraw", started.bought[0], "--reason", "x", "--experiment", "a")
+    assert not left.parent.exists()
 
 
 def test_an_append_that_changes_or_loses_a_sample_is_refused(started: Started) -> None:

@@ -17,7 +17,6 @@ import pandas as pd
 
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.datasets import FeaturesDataset, ModelDataset
-from rlmba_pipelines.disk import remove
 from rlmba_pipelines.learning.types import Features, UserError
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.models.state import PackedModel
@@ -28,6 +27,7 @@ from rlmba_pipelines.rounds.driver import Request, Runner, Say, quiet
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.rewriting import finish_rewriting, rewriting
 from rlmba_pipelines.rounds.systems import RL_MBA, SYSTEMS
+from rlmba_pipelines.rounds.tidy import remove_aside, sweep
 from rlmba_pipelines.rounds.unroll import stage_name
 from rlmba_pipelines.simulation.tables import GIVEN, TRAINING, pool_ids
 from rlmba_pipelines.sources.manifest import MODALITIES
@@ -51,16 +51,16 @@ def append(request: Request, parameters: Parameters, say: Say) -> int:
         finish_rewriting(experiment)
         if not experiment.is_done(PREPARED):
             raise UserError(f"Experiment {experiment.name!r} has no samples yet; start it with 'kedro rounds run'.")
-        aside = Experiment.of(request.project_path, f"{experiment.name}-append")
-        _remove(aside)
+        sweep(experiment)
+        aside = experiment.aside
         say("reading and encoding the samples …")
         runtime_params = {**request.runtime_params, "experiment": aside.name}
-        current.project_path, current.experiment_name = request.project_path, aside.name
+        current.project_path, current.experiment_name, current.aside = request.project_path, aside.name, aside
         with locked(aside.folder):
             Runner(replace(request, runtime_params=runtime_params))(*SYSTEMS[experiment.system()].preparation, rounds=1)
         new = _Merged.of(experiment, aside, Path(manifest), parameters)
         _put_in_place(experiment, new, manifest)
-        _remove(aside)
+        remove_aside(experiment)
     return new.n_new
 
 
@@ -161,8 +161,3 @@ def _put_in_place(experiment: Experiment, new: _Merged, manifest: str) -> None:
             table = pd.concat([before, new.given.assign(round=done)])
             table = table.sort_values(["round", "sample_id"], ignore_index=True)[list(before.columns)]
             files.replace(last, f"{last.stage}.labels_next", table.to_parquet)
-
-
-def _remove(experiment: Experiment) -> None:
-    for layer in experiment.data_path.iterdir():
-        remove(layer / experiment.name)
