@@ -324,6 +324,11 @@ def test_pruning_removes_what_was_never_committed_but_for_the_newest_and_says_ho
     assert verify(Experiment.of(project.path, "a")).problems == ()
 
 
+def test_nothing_is_pruned_of_an_experiment_that_is_not_there(project: Project) -> None:
+    assert "no experiment 'typo'" in project.refused("rounds", "prune", "--experiment", "typo")
+    assert not (project.path / "data/03_primary/typo").exists()
+
+
 def test_nothing_is_pruned_while_the_experiment_is_run(project: Project) -> None:
     with (project.path / CONTROL / "LOCK").open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
