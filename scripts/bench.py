@@ -21,7 +21,7 @@ from kedro.framework.startup import bootstrap_project
 from rlmba_pipelines.benchmark.protocol import Protocol
 from rlmba_pipelines.benchmark.runs import experiment_name, read_by_a_run
 from rlmba_pipelines.config import Parameters
-from rlmba_pipelines.disk import TEMPORARY_PREFIX, replacing
+from rlmba_pipelines.disk import STALE_SECONDS, TEMPORARY_PREFIX, replacing, sweep
 from rlmba_pipelines.rounds.driver import Request, Runner
 from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.rounds.replay import prepare
@@ -102,12 +102,13 @@ def main() -> None:
     if not sets:
         raise SystemExit("None of the sets of this plan is on this machine; build one with 'make data-…'.")
     chosen = {"sets": sets, "conditions": options.conditions, "strategies": options.strategies}
-    asked = {"experiment": "benchmark", "benchmark": {"plan": options.plan, "workers": options.workers, **chosen}}
+    asked = {"experiment": "bench", "benchmark": {"plan": options.plan, "workers": options.workers, **chosen}}
     if options.again:
         for name in sets:
             shutil.rmtree(RUNS / name, ignore_errors=True)
             for archive in PACKED.glob(f"{name}.*"):
                 archive.unlink()
+    sweep(RUNS, STALE_SECONDS)
     unpack()
     try:
         Runner(Request(ROOT, None, asked))("benchmark", rounds=1)

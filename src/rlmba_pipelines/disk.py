@@ -62,14 +62,15 @@ def sync(target: Path) -> None:
 
 
 @contextmanager
-def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
+def replacing(target: Path, durable: bool = True, *, new: bool = False) -> Iterator[Path]:
     """A temporary path beside ``target`` that becomes ``target`` when the block ends well, and vanishes otherwise.
 
     Works for a file and for a folder; a folder that is already there is only replaced as a whole. With ``durable`` the
-    content is on the disk before the name is; without, the caller does :func:`sync` before anything counts on it.
+    content is on the disk before the name is; without, the caller does :func:`sync` before anything counts on it. With
+    ``new`` a folder takes no other place than that of an empty one.
 
     Raises:
-        UserError: the disk is full, or the like.
+        UserError: the disk is full, or the like; with ``new``, something is there.
     """
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{target.suffix}")
     try:
@@ -78,7 +79,7 @@ def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
             yield temporary
             if durable:
                 sync(temporary)
-            if temporary.is_dir() and target.exists():
+            if temporary.is_dir() and target.exists() and not new:
                 old = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
                 os.replace(target, old)
                 os.replace(temporary, target)

@@ -14,7 +14,7 @@ from conftest import ROOT, SMALL, Project
 from rlmba_pipelines.benchmark.protocol import ALL_LABELS, Protocol
 
 RUNS = "data/08_reporting/benchmark/runs"
-ASKED = ("experiment=benchmark", "benchmark.workers=1")
+ASKED = ("experiment=bench", "benchmark.workers=1")
 SMOKE = "benchmark.plan=smoke"
 
 
@@ -78,7 +78,7 @@ def test_a_benchmark_measures_compares_and_goes_on_where_it_stopped(benchmarked:
 
 
 def test_a_set_that_is_not_prepared_is_named_with_what_to_do(project: Project) -> None:
-    sentence = project.refused("run", "--pipelines=benchmark", "--params", "experiment=benchmark")
+    sentence = project.refused("run", "--pipelines=benchmark", "--params", "experiment=bench")
     assert "'emoji-70'" in sentence
     assert "make bench" in sentence
 

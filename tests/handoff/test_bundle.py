@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -297,6 +298,13 @@ def test_what_is_no_bundle_is_left_alone_and_a_failed_build_leaves_the_old_one(
     said = handed.project.refused("rounds", "bundle", "--experiment", "a", "--to", str(mine))
     assert "is there already and is no bundle" in said
     assert [p.name for p in mine.iterdir()] == ["thesis.tex"]
+    seal(mine)
+    extended = handed.copy(tmp_path / "extended")
+    (extended / "notes.txt").write_text("mine")
+    for folder in (mine, extended):
+        assert "is no bundle" in handed.project.refused("rounds", "bundle", "--experiment", "a", "--to", str(folder))
+    assert (mine / "thesis.tex").read_text() == (extended / "notes.txt").read_text() == "mine"
+    shutil.rmtree(extended)
     copy = handed.copy(tmp_path / "copy")
     before = (copy / MANIFEST).read_bytes()
 
@@ -312,6 +320,23 @@ def test_what_is_no_bundle_is_left_alone_and_a_failed_build_leaves_the_old_one(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["copy", "mine"]  # no temporary is left
     handed.project.ok("rounds", "bundle", "--experiment", "a", "--to", str(copy))  # a bundle is replaced as a whole
     assert (copy / MANIFEST).read_bytes() != before
+
+
+def test_no_run_begins_while_a_bundle_is_written_beside_the_report(
+    handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickly(monkeypatch)
+    project = handed.project.copied_to(tmp_path / "project")
+    monkeypatch.chdir(project.path)
+    true_seal, lock = building.seal, project.path / "data/03_primary/a/LOCK"
+
+    def contested(folder: Path) -> None:
+        with lock.open("a") as stream, pytest.raises(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        true_seal(folder)
+
+    monkeypatch.setattr(building, "seal", contested)
+    project.ok("rounds", "bundle", "--experiment", "a")
 
 
 def test_the_records_are_those_of_the_experiment(handed: Handed) -> None:

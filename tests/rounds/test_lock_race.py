@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import pytest
 
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.rounds import lock
 from rlmba_pipelines.rounds.lock import locked
 
 N_RACES = 100
@@ -41,3 +45,19 @@ def test_of_two_runners_one_wins_every_time_and_the_other_is_told_who(tmp_path: 
     assert [sum(outcome == "won" for outcome in pair) for pair in found.values()] == [1] * N_RACES
     told = [outcome for pair in found.values() for outcome in pair if outcome != "won"]
     assert all("is being run by" in sentence for sentence in told)
+
+
+def test_a_lock_that_is_removed_when_it_is_taken_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a refused branching does while another command waits to hold the same name."""
+    true_flock, path = fcntl.flock, tmp_path / "b" / lock.LOCK
+
+    def removed_once(stream: IO[str], how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", true_flock)
+        path.unlink()
+        true_flock(stream, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_once)
+    with locked(path.parent), path.open("a") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

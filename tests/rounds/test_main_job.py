@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from conftest import SMALL, Project
+from conftest import ROOT, SMALL, Project
 from rlmba_pipelines.ledger import Ledger
 
 
@@ -129,6 +130,17 @@ def test_a_round_or_name_that_is_not_there_says_what_to_do(project: Project, med
     params = ("--params", f"experiment=a,manifest={media()}")
     assert "rounds.rounds=9" in project.refused("run", "--pipelines=round_09", *params)
     assert "kedro registry list" in project.refused("run", "--pipelines=scoring", *params)
+
+
+def test_no_experiment_takes_a_name_that_the_project_uses_in_a_layer(project: Project) -> None:
+    catalog = "".join(path.read_text() for path in ROOT.glob("conf/*/catalog*.yml"))
+    taken = set(re.findall(r"data/0[2-8]_\w+/([\w.]+)", catalog))
+    assert {"cache", "vlm_base", "benchmark"} <= taken
+    for name in (*taken, "Cache"):
+        for command in (("run",), ("branch", "--from-round", "1")):
+            said = project.refused("rounds", *command, "--experiment", name)
+            assert f"The name {name!r} is one that the project uses itself" in said
+    assert not any(path.is_file() for path in (project.path / "data").rglob("*"))
 
 
 def test_lineage_names_the_version_of_everything_that_went_in_and_came_out(

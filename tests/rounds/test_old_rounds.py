@@ -15,9 +15,11 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT, SMALL, Project, standing_project, write_media
+from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.rounds.branch import branch
 from rlmba_pipelines.rounds.commits import Experiment
+from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.tidy import prune
 from rlmba_pipelines.rounds.verify import verify
 
@@ -216,6 +218,34 @@ def test_a_branch_is_refused_where_it_cannot_be_what_it_promises(project: Projec
     project.ok(*branching, "1")  # the damage lies behind it
 
 
+def test_nobody_runs_an_experiment_while_it_is_branched_and_what_came_in_meanwhile_stays(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = Experiment.of(project.path, "a"), Experiment.of(project.path, "b")
+    true_link = os.link
+
+    def taken(*arguments: Any) -> None:
+        with (target.folder / "LOCK").open("a") as stream, pytest.raises(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        true_link(*arguments)
+
+    def used(*arguments: Any) -> None:
+        target.ledger_path.write_text("answers")
+        true_link(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", used)
+        with pytest.raises(UserError, match="There is an experiment 'b' already"):
+            branch(source, "b", 1)
+        assert target.ledger_path.read_text() == "answers"
+        target.ledger_path.unlink()
+        patch.setattr(os, "link", taken)
+        branch(source, "b", 1)
+    with locked(target.folder), pytest.raises(UserError, match="'b' already"):
+        branch(source, "b", 1)
+    assert verify(target).problems == ()
+
+
 def test_a_branching_that_is_killed_leaves_nothing_that_looks_like_an_experiment(project: Project) -> None:
     source, target = Experiment.of(project.path, "a"), Experiment.of(project.path, "b")
 
@@ -292,6 +322,11 @@ def test_pruning_removes_what_was_never_committed_but_for_the_newest_and_says_ho
     output = project.ok("rounds", "prune", "--keep-attempts", "0", "--experiment", "a")
     assert "1 attempts removed, 3 bytes freed" in output
     assert verify(Experiment.of(project.path, "a")).problems == ()
+
+
+def test_nothing_is_pruned_of_an_experiment_that_is_not_there(project: Project) -> None:
+    assert "no experiment 'typo'" in project.refused("rounds", "prune", "--experiment", "typo")
+    assert not (project.path / "data/03_primary/typo").exists()
 
 
 def test_nothing_is_pruned_while_the_experiment_is_run(project: Project) -> None:

@@ -200,6 +200,26 @@ def test_the_batch_goes_out_with_reasons_and_paths_and_again_as_the_same_files(
     assert "12 samples" in project.ok("rounds", "export", str(folder), "--experiment", "a")
 
 
+def test_an_exported_file_that_somebody_has_filled_in_is_not_written_over(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    truth, asked = _start(project, media)
+    folder = project.path / "out"
+    export = ("rounds", "export", str(folder), "--experiment", "a")
+    project.ok(*export)
+    csv, jsonl = folder / "a-round_00.csv", folder / "a-round_00.jsonl"
+    empty = csv.read_text(), jsonl.read_text()
+    one_cell = empty[0].replace(f"{asked[0]},", f"{asked[0]},{truth[asked[0]]}", 1)
+    one_label = empty[1].replace('"label":""', f'"label":"{truth[asked[0]]}"', 1)
+    for path, filled in ((csv, one_cell), (jsonl, one_label), (csv, "no columns that are known")):
+        path.write_text(filled)
+        assert f"{path.name} was filled in since it was exported" in project.refused(*export)
+        assert path.read_text() == filled
+        csv.write_text(empty[0])
+        jsonl.write_text(empty[1])
+    project.ok(*export)
+
+
 def test_a_round_is_closed_with_half_of_its_answers_and_the_rest_goes_back_into_the_pool(
     project: Project, media: Callable[..., Path]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -163,7 +164,74 @@ def test_new_samples_join_the_pool_and_old_ones_stay_what_they_were(
     picks = project.selections("a", 4)
     assert [s for batch in picks[:2] for s in batch] == bought
     assert set(late) & {s for batch in picks[2:] for s in batch}
-    assert not (project.path / "data/03_primary/a-append").exists()
+    assert not list((project.path / "data").glob("*/.append-a"))
+
+
+def test_new_samples_of_a_group_join_its_split(project: Project, media: Callable[..., Path]) -> None:
+    manifest = media(80, split=False)
+    table = pd.read_csv(manifest, dtype=str)
+    table["group"] = [f"g{i // 4}" for i in table.index]
+    table.to_csv(manifest, index=False)
+    before = manifest.with_name("before.csv")
+    table[table.index % 4 != 3].to_csv(before, index=False)
+    _start(project, before)
+    assert "20 new samples" in project.ok("rounds", "append", str(manifest), "--experiment", "a")
+    samples = pd.read_parquet(project.path / "data/03_primary/a/samples.parquet")
+    assert set(samples["split"]) == {"pool", "validation", "test"}
+    assert samples.groupby("group")["split"].nunique().max() == 1
+    for split in ("validation", "test"):
+        held = pd.read_parquet(project.path / f"data/03_primary/a/{split}_labels.parquet")
+        assert set(held["sample_id"]) == set(samples.loc[samples["split"] == split, "sample_id"])
+
+
+@pytest.mark.parametrize("when", ["before the start batch is answered", "after"])
+def test_labels_of_new_samples_are_learned_from_and_their_classes_may_be_named(
+    project: Project, media: Callable[..., Path], when: str
+) -> None:
+    before, after, late = _grown(media(100, split=True), 8)
+    table = pd.read_csv(after, dtype=str, keep_default_na=False)
+    table["label"] = np.where(table["sample_id"].isin(late), [*["red", "violet"] * 50], "")
+    table["split"] = ""
+    table.to_csv(after, index=False)
+    table[~table["sample_id"].isin(late)].to_csv(before, index=False)
+
+    def answer(stage: str, label: str) -> str:
+        asked = project.table("a", stage, "annotation_batch")[["sample_id"]]
+        asked.assign(label=["red", label] * (len(asked) // 2)).to_csv("answers.csv", index=False)
+        return project.ok("rounds", "import", "answers.csv", "--experiment", "a")
+
+    project.ok("rounds", "run", "--manifest", str(before), "--experiment", "a", *SMALL)
+    if when == "after":
+        assert "12 new answers" in answer("round_00", "green")
+    assert "8 new samples" in project.ok("rounds", "append", str(after), "--experiment", "a")
+    if when != "after":
+        assert "12 new answers" in answer("round_00", "violet")
+    assert "8 new answers taken, 0 rows not taken" in answer("round_01", "violet")
+    labels = project.table("a", "round_01", "labels_next").set_index("sample_id").loc[late]
+    assert set(labels["label"]) == {"red", "violet"}
+    assert set(labels["annotator"]) == {"manifest"}
+    assert labels["cost"].sum() == 0
+
+
+def test_an_append_touches_no_other_experiment_and_no_raw_media(started: Started) -> None:
+    project = started.project
+    raw = project.path / "data/01_raw/.append-a"
+    shutil.copytree(started.after.parent, raw)
+    neighbor = project.path / "data/03_primary/a-append"
+    shutil.copytree(project.path / "data/03_primary/a", neighbor)
+    before = {path: path.read_bytes() for folder in (raw, neighbor) for path in folder.rglob("*") if path.is_file()}
+    assert "10 new samples" in project.ok("rounds", "append", str(raw / "manifest.csv"), "--experiment", "a")
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list((project.path / "data").glob("0[2-8]*/.append-a"))
+
+
+def test_a_withdrawal_forgets_what_a_killed_append_had_prepared(started: Started) -> None:
+    project = started.project
+    left = project.path / "data/02_intermediate/.append-a/quarantine.csv"
+    left.parent.mkdir()
+    left.write_text(started.bought[0])
+    project.ok("rounds", "withdraw", started.bought[0], "--reason", "x", "--experiment", "a")
+    assert not left.parent.exists()
 
 
 def test_an_append_that_changes_or_loses_a_sample_is_refused(started: Started) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.sources import assign_splits
+from rlmba_pipelines.sources.splits import later_splits
 
 
 def table(n, per_group=1, label="x", split=""):
@@ -29,6 +30,16 @@ def test_shares_come_out_as_asked_and_groups_stay_whole():
 def test_rows_that_are_added_later_never_move_the_old_ones():
     small, large = table(100), table(1000)
     assert list(drawn(large)[:100]) == list(drawn(small))
+
+
+def test_rows_that_come_later_join_the_split_of_their_group_or_the_pool():
+    splits = ["test", "test", "pool", "pool", "validation", "validation", "pool", "test"]  # the last group is torn
+    before = table(8, per_group=2).assign(split=splits)
+    added = pd.DataFrame({"group": ["g0", "g1", "g2", "g3", "new", "given"], "split": ["", "", "", "", "", "test"]})
+    assert list(later_splits(added, before)) == ["test", "pool", "validation", "test", "pool", "test"]
+    for group, split in (("g0", "pool"), ("g1", "test")):
+        with pytest.raises(UserError, match=f"The group '{group}' lies in pool and test"):
+            later_splits(pd.DataFrame({"group": [group], "split": [split]}), before)
 
 
 def test_another_seed_draws_other_groups():

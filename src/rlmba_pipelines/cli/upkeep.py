@@ -57,6 +57,7 @@ def branch_command(
 @click.option("--keep-attempts", type=click.IntRange(0), default=1, show_default=True, help="How many to keep of each.")
 def prune_command(found: Experiment, keep_attempts: int) -> None:
     """Remove attempts that were never committed, but for the newest of each dataset."""
+    asked_for(found)
     pruned = prune(found, keep_attempts)
     for attempt in pruned.attempts:
         click.echo(f"removed {attempt}")

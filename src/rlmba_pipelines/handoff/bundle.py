@@ -22,7 +22,7 @@ from rlmba_pipelines.handoff.cards import write_cards
 from rlmba_pipelines.handoff.croissant import write_croissant
 from rlmba_pipelines.handoff.environment import PACKAGE, installed, refuse_without_extra, write_sbom
 from rlmba_pipelines.handoff.facts import FORMAT, NAME, Facts, pinned_encoders
-from rlmba_pipelines.handoff.parcel import MANIFEST, is_address, refuse_damaged, seal, send
+from rlmba_pipelines.handoff.parcel import holds_only, is_address, refuse_damaged, seal, send
 from rlmba_pipelines.handoff.scoring import MODEL, REDUCTION
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
@@ -91,12 +91,15 @@ def build(experiment: Experiment, stage: str, to: str) -> None:
             send(temporary, to)
         return
     target = Path(to)
-    if target.exists() and not (target / MANIFEST).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(f"{target} is there already and is no bundle; name another place with --to.")
-    with replacing(target.resolve()) as temporary_folder:
-        temporary_folder.mkdir()
-        _fill(experiment, stage, temporary_folder)
-    refuse_damaged(to)
+    if target.exists() and not (target.is_dir() and (holds_only(target, NAME) or not any(target.iterdir()))):
+        raise UserError(
+            f"{target} is there already and is no bundle, or holds other files too; name another place with --to."
+        )
+    with locked(experiment.folder):  # whoever begins to run sweeps what is half written beside the report
+        with replacing(target.resolve()) as temporary_folder:
+            temporary_folder.mkdir()
+            _fill(experiment, stage, temporary_folder)
+        refuse_damaged(to)
 
 
 def _fill(experiment: Experiment, stage: str, folder: Path) -> None:

@@ -49,6 +49,16 @@ def damage(where: str) -> list[str]:
     ]
 
 
+def holds_only(folder: Path, name: str) -> bool:
+    """Whether a folder holds what its manifest names, the file ``name`` included, and nothing else."""
+    place = _Place(str(folder))
+    try:
+        expected, found = _manifest(place), place.files()
+    except UserError:
+        return False
+    return name in expected and name in found and found <= {*expected, MANIFEST}
+
+
 def refuse_damaged(where: str) -> None:
     """
     Raises:

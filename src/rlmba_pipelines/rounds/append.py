@@ -1,7 +1,7 @@
 """The pool grows between rounds: a manifest with more rows is prepared aside, compared, and put in place.
 
-Samples that were there keep their split and must be what they were; new ones join the pool, unless the manifest puts
-them into another split.
+Samples that were there keep their split and must be what they were; new ones join the split of their group, a new group
+the pool, unless the manifest puts them into another split.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.datasets import FeaturesDataset, ModelDataset
-from rlmba_pipelines.disk import remove
 from rlmba_pipelines.learning.types import Features, UserError
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.models.state import PackedModel
@@ -28,10 +26,12 @@ from rlmba_pipelines.rounds.driver import Request, Runner, Say, quiet
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.rewriting import finish_rewriting, rewriting
 from rlmba_pipelines.rounds.systems import RL_MBA, SYSTEMS
+from rlmba_pipelines.rounds.tidy import remove_aside, sweep
 from rlmba_pipelines.rounds.unroll import stage_name
 from rlmba_pipelines.simulation.tables import GIVEN, TRAINING, pool_ids
 from rlmba_pipelines.sources.manifest import MODALITIES
 from rlmba_pipelines.sources.public import read_samples
+from rlmba_pipelines.sources.splits import later_splits
 
 
 def append(request: Request, parameters: Parameters, say: Say) -> int:
@@ -51,16 +51,16 @@ def append(request: Request, parameters: Parameters, say: Say) -> int:
         finish_rewriting(experiment)
         if not experiment.is_done(PREPARED):
             raise UserError(f"Experiment {experiment.name!r} has no samples yet; start it with 'kedro rounds run'.")
-        aside = Experiment.of(request.project_path, f"{experiment.name}-append")
-        _remove(aside)
+        sweep(experiment)
+        aside = experiment.aside
         say("reading and encoding the samples …")
         runtime_params = {**request.runtime_params, "experiment": aside.name}
-        current.project_path, current.experiment_name = request.project_path, aside.name
+        current.project_path, current.experiment_name, current.aside = request.project_path, aside.name, aside
         with locked(aside.folder):
             Runner(replace(request, runtime_params=runtime_params))(*SYSTEMS[experiment.system()].preparation, rounds=1)
         new = _Merged.of(experiment, aside, Path(manifest), parameters)
         _put_in_place(experiment, new, manifest)
-        _remove(aside)
+        remove_aside(experiment)
     return new.n_new
 
 
@@ -92,8 +92,8 @@ class _Merged:
         known = set(old["samples"]["sample_id"]) | withdrawn
         added = new["samples"][~new["samples"]["sample_id"].isin(known)]
         asked_split = read_samples(manifest, parameters.ingest).set_index("sample_id")["split"]
-        splits = asked_split.reindex(added["sample_id"]).to_numpy()
-        added = added.assign(split=np.where(splits == "", "pool", splits))
+        added = added.assign(split=asked_split.reindex(added["sample_id"]).to_numpy())
+        added = added.assign(split=later_splits(added, old["samples"]))
         samples = pd.concat([old["samples"], added]).sort_values("sample_id", ignore_index=True)
         tables = {"samples": samples}
         labels = pd.concat([new[n][["sample_id", "label"]] for n in names[1:]])
@@ -105,6 +105,7 @@ class _Merged:
             tables[name] = pd.concat([old[name], theirs]).sort_values("sample_id", ignore_index=True)
         given = labels[split_of == "pool"] if not simulated else labels[:0]
         given = given.assign(purpose=TRAINING, annotator=GIVEN, cost=0.0, explanation="")
+        tables["given_labels"] = _with_given(old["given_labels"], given, 0)
         classes = sorted(set(setup["classes"]) | set(found["classes"])) if simulated else setup["classes"]
         encoded = FeaturesDataset(filepath=str(_place(aside, "encoded"))).load()
         encoded = encoded.take(samples["sample_id"].to_numpy(dtype=str))
@@ -157,12 +158,14 @@ def _put_in_place(experiment: Experiment, new: _Merged, manifest: str) -> None:
         done = experiment.rounds_done()
         last = experiment.commit(stage_name(done)) if done >= 0 else None
         if last is not None and len(new.given):
-            before = read_table(experiment.path_of(last.stage, "labels_next"))
-            table = pd.concat([before, new.given.assign(round=done)])
-            table = table.sort_values(["round", "sample_id"], ignore_index=True)[list(before.columns)]
+            table = _with_given(read_table(experiment.path_of(last.stage, "labels_next")), new.given, done)
             files.replace(last, f"{last.stage}.labels_next", table.to_parquet)
 
 
-def _remove(experiment: Experiment) -> None:
-    for layer in experiment.data_path.iterdir():
-        remove(layer / experiment.name)
+def _with_given(labels: pd.DataFrame, given: pd.DataFrame, round_idx: int) -> pd.DataFrame:
+    """The label table with those that the manifest gives to new samples."""
+    if given.empty:
+        return labels
+    added = given.assign(round=round_idx)
+    table = pd.concat([labels, added]) if len(labels) else added
+    return table.sort_values(["round", "sample_id"], ignore_index=True).reindex(columns=labels.columns)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from rlmba_pipelines.config import LabelingConfig, Parameters
 from rlmba_pipelines.disk import replacing
-from rlmba_pipelines.labeling import DISPUTE, SETTLED, resolve, sheet_of
+from rlmba_pipelines.labeling import DISPUTE, SETTLED, read_answers, resolve, sheet_of
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import NOT_LABELS, Ledger
 from rlmba_pipelines.reporting.reasons import reasons_in_words
@@ -132,7 +132,7 @@ def export_batch(
         The two files and how many samples they hold: those still open, in the order of choice.
 
     Raises:
-        UserError: no batch is open, or nothing of it is.
+        UserError: no batch is open, or nothing of it is, or somebody has filled in a file of that name.
     """
     with locked(experiment.folder):
         opened = opened_batch(experiment, parameters.labeling)
@@ -149,12 +149,26 @@ def export_batch(
         csv, jsonl = folder / f"{name}.csv", folder / f"{name}.jsonl"
         as_csv = sheet.to_csv(index=False)
         as_lines = sheet.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
+        for path in (csv, jsonl):
+            _refuse_filled(path)
         with Ledger(experiment.ledger_path) as ledger:
             ledger.intend(opened.round_idx, "files", hashlib.sha256(as_csv.encode()).hexdigest())
         for path, text in ((csv, as_csv), (jsonl, as_lines)):
             with replacing(path) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="")
     return csv, jsonl, len(rows)
+
+
+def _refuse_filled(path: Path) -> None:
+    try:
+        filled = path.exists() and bool((read_answers(path).rows[["label", "explanation"]] != "").any(axis=None))
+    except UserError:  # it is not as it was exported: somebody has worked on it
+        filled = True
+    if filled:
+        raise UserError(
+            f"{path} was filled in since it was exported; take its answers in ('kedro rounds import'), then move it "
+            "away, or name another folder."
+        )
 
 
 def _described(experiment: Experiment, parameters: Parameters, round_idx: int, rows: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rlmba_pipelines.learning.acquisition import check_options
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger.snapshot import copy_ledger
 from rlmba_pipelines.rounds.commits import DONE, PREPARED, Commit, Experiment, damaged, digest_of, read_object
-from rlmba_pipelines.rounds.lock import locked
+from rlmba_pipelines.rounds.lock import LOCK, locked
 from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.rounds.unroll import prepare, stage_name
 
@@ -31,17 +32,16 @@ def branch(
 
     It gets the commits and the committed files of all stages before that round (hard links where the disk has them:
     committed files are replaced, never changed), and of the ledger what it held when the round before was committed.
-    All is built under other names; the folder that makes it an experiment gets its own last.
+    All is built under other names, while nobody else can run ``name``; the folder that makes it an experiment gets its
+    own last, and replaces nothing.
 
     Args:
         strategy, seed: what the new experiment does otherwise from ``from_round`` on.
 
     Raises:
-        UserError: there is such an experiment already, the rounds before are not done or damaged, or ``source`` runs.
+        UserError: there is such an experiment already, the rounds before are not done or damaged, or one of both runs.
     """
     target = Experiment.of(source.project_path, name)
-    if target.folder.exists() and any(path.name != "LOCK" for path in target.folder.iterdir()):
-        raise UserError(f"There is an experiment {name!r} already; give --experiment another name.")
     with locked(source.folder), ExitStack() as open_folders:
         commits = _before(source, from_round)
         asked = {key: value for key, value in (("strategy", strategy), ("seed", seed)) if value is not None}
@@ -50,8 +50,8 @@ def branch(
         check_options(parameters["rounds"]["strategy"], parameters["rounds"]["strategy_options"])
         layers = {Path(place).parts[0] for commit in commits for place in commit.files.values()}
         control = source.folder.parent.name
-        folders: dict[str, Path] = {}
-        for layer in [control, *sorted(layers - {control})]:  # left in reverse: the control folder last
+        folders = {control: open_folders.enter_context(_claimed(target))}  # left in reverse: the control folder last
+        for layer in sorted(layers - {control}):
             folders[layer] = open_folders.enter_context(replacing(source.data_path / layer / name))
             folders[layer].mkdir()
         commits = [_share(source, commit, name, folders) for commit in commits]
@@ -68,6 +68,29 @@ def branch(
         for commit in commits:
             new.write_commit(commit)
     return target
+
+
+@contextmanager
+def _claimed(target: Experiment) -> Iterator[Path]:
+    """A folder that becomes that of an experiment which is not there yet; its lock is held, and moves with it."""
+    with locked(target.folder):
+        _refuse_taken(target)
+        try:
+            with replacing(target.folder, new=True) as folder:
+                folder.mkdir()
+                try:
+                    yield folder
+                    _refuse_taken(target)
+                finally:
+                    os.replace(target.folder / LOCK, folder / LOCK)
+        finally:
+            with suppress(OSError):  # where it came to be, it is not empty
+                target.folder.rmdir()
+
+
+def _refuse_taken(target: Experiment) -> None:
+    if any(path.name != LOCK for path in target.folder.iterdir()):
+        raise UserError(f"There is an experiment {target.name!r} already; give --experiment another name.")
 
 
 def _before(source: Experiment, from_round: int) -> list[Commit]:

@@ -24,6 +24,9 @@ from rlmba_pipelines.ledger.snapshot import LedgerState
 ASKED, DONE = "asked", "done"
 PREPARED = "prepared"
 BUNDLE = "bundle_"  # how folders beside the report begin that hold a stage for others
+RAW = "01_raw"  # the layer that belongs to people
+# what the project itself keeps in layers, beside the folders of experiments
+RESERVED = ("benchmark", "benchmark_vqa", "cache", "pretraining", "report.html", "vlm_base")
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,18 @@ class Experiment:
         """The experiment ``name`` of a project.
 
         Raises:
-            UserError: the name is not one that can be a folder.
+            UserError: the name is not one that can be a folder, or the project uses it itself.
         """
         if not name or not all(c.isalnum() or c in "-_." for c in name) or name.startswith("."):
             raise UserError(f"The experiment name {name!r} is used as a folder; use letters, digits, '-', '_' and '.'.")
+        if name.lower() in RESERVED:  # some disks do not tell upper case from lower
+            raise UserError(f"The name {name!r} is one that the project uses itself; choose another --experiment NAME.")
         return cls(name, project_path / "data" / "03_primary" / name)
+
+    @property
+    def aside(self) -> Experiment:
+        """Where an ``append`` prepares the grown pool: under a name that no user can give."""
+        return Experiment(f".append-{self.name}", self.folder.with_name(f".append-{self.name}"))
 
     def flag(self, option: str = "--experiment") -> str:
         """What a command line needs to mean this experiment, with a space before; nothing for the usual one."""
@@ -74,6 +84,12 @@ class Experiment:
     def data_path(self) -> Path:
         """The folder of all layers, ``data/``."""
         return self.folder.parents[1]
+
+    @property
+    def layer_folders(self) -> list[Path]:
+        """Where the experiment has, or may have, a folder in each layer but the raw one."""
+        layers = sorted(path for path in self.data_path.iterdir() if path.is_dir() and path.name != RAW)
+        return [layer / self.name for layer in layers]
 
     @property
     def lineage_path(self) -> Path:

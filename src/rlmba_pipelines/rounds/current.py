@@ -30,11 +30,15 @@ class Current:
     experiment_name: str | None = None
     rounds: int | None = None
     system: str | None = None
+    aside: Experiment | None = None  # of the append that is at work
     conf_source: str | None = None  # a folder or an archive; None: conf/ of the project
 
     @property
     def experiment(self) -> Experiment:
-        return Experiment.of(self.project_path, self.experiment_name or usual_name())
+        name = self.experiment_name or usual_name()
+        if self.aside is not None and name == self.aside.name:
+            return self.aside
+        return Experiment.of(self.project_path, name)
 
     def registered_system(self) -> str:
         """The one asked for; else the one that the experiment was started with."""

@@ -8,13 +8,15 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from rlmba_pipelines.disk import writing
 from rlmba_pipelines.learning.types import UserError
 
+LOCK = "LOCK"
 _held: set[Path] = set()
 
 
@@ -32,22 +34,11 @@ def locked(folder: Path) -> Iterator[bool]:
     Raises:
         Busy: another process holds it; the message names the holder.
     """
-    path = folder / "LOCK"
+    path = folder / LOCK
     if path in _held:
         yield False
         return
-    with writing(path):
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+")
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            stream.seek(0)
-            holder = stream.read().strip() or "another process"
-            raise Busy(
-                f"Experiment {folder.name!r} is being run by {holder}; wait for it to end, or use another --experiment."
-            ) from None
+    with _taken(path) as stream:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         holder = (
             f"process {os.getpid()} on {socket.gethostname()} since {started} "
@@ -63,3 +54,25 @@ def locked(folder: Path) -> Iterator[bool]:
             yield True
         finally:
             _held.discard(path)
+
+
+def _taken(path: Path) -> IO[str]:
+    """The file, locked."""
+    while True:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = path.open("a+")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            with stream:
+                stream.seek(0)
+                holder = stream.read().strip() or "another process"
+            raise Busy(
+                f"Experiment {path.parent.name!r} is being run by {holder}; wait for it to end, or use another "
+                "--experiment."
+            ) from None
+        with suppress(FileNotFoundError):
+            if os.path.samefile(stream.fileno(), path):
+                return stream
+        stream.close()  # its holder removed it between the two: a lock that nobody else would see

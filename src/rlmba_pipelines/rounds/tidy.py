@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from rlmba_pipelines import disk
 from rlmba_pipelines.disk import STALE_SECONDS, TEMPORARY_PREFIX
@@ -12,14 +11,21 @@ from rlmba_pipelines.rounds.lock import locked
 
 
 def sweep(experiment: Experiment) -> None:
-    """Remove the temporaries of an experiment; the caller holds its lock, so nobody is writing them.
+    """Remove what killed commands left of an experiment; the caller holds its lock, so nobody is writing it.
 
     Beside the experiments' folders others may be at work: there only what is old goes.
     """
-    for layer in _layers(experiment):
-        disk.sweep(layer / experiment.name)
-        for path in layer.glob(f"{TEMPORARY_PREFIX}*"):
+    for folder in experiment.layer_folders:
+        disk.sweep(folder)
+        for path in folder.parent.glob(f"{TEMPORARY_PREFIX}*"):
             disk.remove_stale(path, STALE_SECONDS)
+    remove_aside(experiment)
+
+
+def remove_aside(experiment: Experiment) -> None:
+    """Remove what an ``append`` prepared; the caller holds the experiment's lock."""
+    for folder in experiment.aside.layer_folders:
+        disk.remove(folder)
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,8 @@ def prune(experiment: Experiment, keep: int) -> Pruned:
         sweep(experiment)
         committed = {commit.stage: set(commit.versions.values()) for commit in experiment.commits()}
         removed, n_bytes = [], 0
-        for layer in _layers(experiment):
-            for dataset in sorted((layer / experiment.name).glob("*/*")):
+        for folder in experiment.layer_folders:
+            for dataset in sorted(folder.glob("*/*")):
                 attempts = [a for a in sorted(dataset.glob("*")) if (a / dataset.name).exists()]
                 loose = [a for a in attempts if a.name not in committed.get(dataset.parent.name, ())]
                 for attempt in loose[: len(loose) - keep]:
@@ -54,7 +60,3 @@ def prune(experiment: Experiment, keep: int) -> Pruned:
                     disk.remove(attempt)
                     removed.append(f"{dataset.parent.name}.{dataset.name.partition('.')[0]} {attempt.name}")
         return Pruned(tuple(removed), n_bytes)
-
-
-def _layers(experiment: Experiment) -> list[Path]:
-    return sorted(path for path in experiment.data_path.iterdir() if path.is_dir())

@@ -24,6 +24,7 @@ from rlmba_pipelines.ledger import WITHDRAWN, Ledger
 from rlmba_pipelines.rounds.commits import BUNDLE, PREPARED, Experiment, damaged, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.rewriting import rewriting
+from rlmba_pipelines.rounds.tidy import sweep
 from rlmba_pipelines.simulation.tables import MEDIA
 from rlmba_pipelines.sources.manifest import MODALITIES
 from rlmba_pipelines.sources.media import MediaRoot, is_reference
@@ -63,6 +64,7 @@ def withdraw(
         UserError: the experiment does not know one of the samples.
     """
     with locked(experiment.folder):
+        sweep(experiment)  # an append or a write that was killed may have left what is withdrawn now
         samples = read_table(experiment.path_of(PREPARED, "samples"))
         with Ledger(experiment.ledger_path) as ledger:
             known = set(samples["sample_id"]) | set(ledger.withdrawn())
@@ -213,7 +215,7 @@ def _delete_media(samples: pd.DataFrame, theirs: pd.Series, folder: Path) -> tup
 
 def _elsewhere(experiment: Experiment, gone: set[str]) -> tuple[str, ...]:
     found = []
-    for path in sorted(experiment.folder.parent.glob("*/samples.parquet")):
+    for path in sorted(experiment.folder.parent.glob("[!.]*/samples.parquet")):
         ids = read_table(path)["sample_id"]
         if path.parent != experiment.folder and ids.isin(gone).any():
             found.append(path.parent.name)

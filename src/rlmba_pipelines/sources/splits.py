@@ -43,6 +43,27 @@ def assign_splits(manifest: pd.DataFrame, *, validation_share: float, test_share
     return manifest["group"].map(drawn).astype(object).rename("split")
 
 
+def later_splits(added: pd.DataFrame, before: pd.DataFrame) -> pd.Series:
+    """The split of rows that come to samples which were divided before: as given, else that of their group, else pool.
+
+    Args:
+        added: of ``read_manifest``.
+        before: with ``group`` and ``split``.
+
+    Returns:
+        str[N] named ``split``, with the index of ``added``.
+
+    Raises:
+        UserError: a group would lie in two splits.
+    """
+    # by the alphabet the pool is the least: a group that an earlier version tore counts as held out
+    of_group = added["group"].map(before.groupby("group")["split"].max())
+    split = added["split"].where(added["split"] != "", of_group.fillna("pool"))
+    known = of_group.notna()
+    _check_groups(pd.concat([added["group"], added["group"][known]]), pd.concat([split, of_group[known]]))
+    return split
+
+
 def draw_validation(manifest: pd.DataFrame, *, share: float, seed: int) -> pd.Series:
     """The given splits, with about ``share`` of the pool's groups moved to ``validation``, unless some were given.
 
