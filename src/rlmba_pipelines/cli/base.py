@@ -26,6 +26,7 @@ from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.rewriting import JOURNAL, finish_rewriting
 
 Command = Callable[..., None]
+USUALLY = f"${EXPERIMENT_VARIABLE}, or {MAIN}"  # the experiment that is meant where none is named
 
 
 def one_sentence(command: Command) -> Command:
@@ -112,7 +113,7 @@ def command_on_experiment(name: str) -> Callable[[Command], click.Command]:
             function(experiment_of(project_path, experiment), **options)
 
         option = click.option(
-            "--experiment", default=usual_name, show_default=f"${EXPERIMENT_VARIABLE}, or {MAIN}",
+            "--experiment", default=usual_name, show_default=USUALLY,
             help="Name of the experiment.",
         )
         return command(name)(option(functools.update_wrapper(invoked, function)))

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from rlmba_pipelines.cli.base import command, command_on_experiment, experiment_of
-from rlmba_pipelines.config import MAIN
+from rlmba_pipelines.cli.base import USUALLY, command, command_on_experiment, experiment_of
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.rounds.append import append
 from rlmba_pipelines.rounds.batches import media_folder
 from rlmba_pipelines.rounds.branch import branch, branching
 from rlmba_pipelines.rounds.commits import Experiment
+from rlmba_pipelines.rounds.current import usual_name
 from rlmba_pipelines.rounds.driver import Request
 from rlmba_pipelines.rounds.parameters import asked_for
 from rlmba_pipelines.rounds.tidy import prune
@@ -39,7 +39,7 @@ def verify_command(found: Experiment) -> None:
 @command("branch")
 @click.option("--from-round", type=click.IntRange(0), required=True, help="First round that is to go another way.")
 @click.option("--experiment", required=True, help="Name of the new experiment.")
-@click.option("--of", "source", default=MAIN, show_default=True, help="The experiment to branch from.")
+@click.option("--of", "source", default=usual_name, show_default=USUALLY, help="The experiment to branch from.")
 @click.option("--strategy", help="What chooses from then on; default: as before.")
 @click.option("--seed", type=click.IntRange(0), help="Root of the random draws from then on; default: as before.")
 def branch_command(

@@ -53,7 +53,7 @@ def append(request: Request, parameters: Parameters, say: Say) -> int:
             raise UserError(f"Experiment {experiment.name!r} has no samples yet; start it with 'kedro rounds run'.")
         sweep(experiment)
         aside = experiment.aside
-        say("reading and encoding the samples …")
+        say(f"reading and encoding the samples of {manifest} …")
         runtime_params = {**request.runtime_params, "experiment": aside.name}
         current.project_path, current.experiment_name, current.aside = request.project_path, aside.name, aside
         with locked(aside.folder):

@@ -120,7 +120,7 @@ def run_rounds(request: Request, say: Say) -> Outcome:
         remember_request(experiment, request)
         rounds = request.last if request.last is not None else parameters.rounds.rounds
         if not experiment.is_done(PREPARED):
-            say("reading and encoding the samples …")
+            say(f"reading and encoding the samples of {parameters.manifest or 'the set that comes with the project'} …")
             run(*SYSTEMS[parameters.system].preparation, rounds=rounds)
         try:
             stopped = _run_open_rounds(request, experiment, run, rounds, parameters, say)
@@ -244,8 +244,14 @@ def _summary(experiment: Experiment, k: int, seconds: float) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Kedro tells every load and save; the driver tells rounds. Warnings and errors pass."""
-    loggers = {"kedro": logging.WARNING, "kedro_viz": logging.ERROR, "rlmba_pipelines": logging.WARNING}
+    """Kedro tells every load and save; the driver tells rounds, and why one ended. Other warnings and errors pass."""
+    loggers = {
+        "kedro": logging.WARNING,
+        "kedro.pipeline.node": logging.CRITICAL,  # the error itself goes on to the caller
+        "kedro.runner": logging.ERROR,  # advice on a part of the run, where ours is to give the same command again
+        "kedro_viz": logging.ERROR,
+        "rlmba_pipelines": logging.WARNING,
+    }
     before = {name: logging.getLogger(name).level for name in loggers}
     try:
         for name, level in loggers.items():
