@@ -65,6 +65,20 @@ def test_a_withdrawn_sample_is_never_seen_again_and_its_bill_stays(
     )
 
 
+def test_a_sample_whose_id_begins_like_a_formula_is_forgotten_where_its_id_is_disarmed(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    manifest = media()
+    table = pd.read_csv(manifest, dtype=str)
+    table["sample_id"] = [f"{'=+-@'[i % 4]}{s}" for i, s in enumerate(table["sample_id"])]
+    table.assign(text="secret of " + table["sample_id"] + ".").to_csv(manifest, index=False)
+    first_of = {s[0]: s for s in reversed(_start(project, manifest))}
+    assert set(first_of) == set("=+-@")
+    project.ok("rounds", "withdraw", "--reason", "asked to", "--experiment", "a", "--", *first_of.values())
+    assert not any(f"secret of {s}.".encode() in _everything(project) for s in first_of.values())
+    project.ok("rounds", "verify", "--experiment", "a")
+
+
 def test_a_sample_nobody_knows_is_not_withdrawn(started: Started) -> None:
     assert "has no sample 'nobody'" in started.project.refused(
         "rounds", "withdraw", "nobody", "--reason", "x", "--experiment", "a"

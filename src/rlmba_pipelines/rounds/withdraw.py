@@ -21,6 +21,7 @@ from rlmba_pipelines.disk import remove
 from rlmba_pipelines.encoders.cache import FeatureCache
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
+from rlmba_pipelines.records import rearmed
 from rlmba_pipelines.rounds.commits import BUNDLE, PREPARED, Experiment, damaged, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.rewriting import rewriting
@@ -112,7 +113,7 @@ def _without_rows(path: Path, gone: set[str]) -> Write | None:
 
 def _without_lines(path: Path, gone: set[str]) -> Write | None:
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    kept = table[~table["sample_id"].isin(gone)]
+    kept = table[~table["sample_id"].map(rearmed).isin(gone)]
     return partial(kept.to_csv, index=False) if len(kept) < len(table) else None
 
 
@@ -127,10 +128,9 @@ def _relabeled(path: Path, gone: set[str]) -> Write | None:
     return table.to_parquet if changed.any() else None
 
 
-def _blanked(table: pd.DataFrame, gone: set[str]) -> bool:
-    """Empty what shows a sample; which it was, and what it cost, stays. Gives whether there was anything."""
+def _blanked(table: pd.DataFrame, theirs: pd.Series) -> bool:
+    """Empty what shows these samples; which they were, and what they cost, stays. Gives whether there was anything."""
     shown = [name for name in SHOWN if name in table]
-    theirs = table["sample_id"].isin(gone)
     changed = bool((table.loc[theirs, shown].fillna("") != "").any(axis=None))
     table.loc[theirs, shown] = ""
     return changed
@@ -138,17 +138,18 @@ def _blanked(table: pd.DataFrame, gone: set[str]) -> bool:
 
 def _blanked_parquet(path: Path, gone: set[str]) -> Write | None:
     table = read_table(path)
-    return table.to_parquet if _blanked(table, gone) else None
+    return table.to_parquet if _blanked(table, table["sample_id"].isin(gone)) else None
 
 
 def _blanked_sheet(path: Path, gone: set[str]) -> Write | None:
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return partial(table.to_csv, index=False) if _blanked(table, gone) else None
+    theirs = table["sample_id"].map(rearmed).isin(gone)
+    return partial(table.to_csv, index=False) if _blanked(table, theirs) else None
 
 
 def _blanked_tasks(path: Path, gone: set[str]) -> Write | None:
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    changed = [r for r in records if r["sample_id"] in gone and any(r.get(name) for name in SHOWN)]
+    changed = [r for r in records if rearmed(r["sample_id"]) in gone and any(r.get(name) for name in SHOWN)]
     for record in changed:
         record.update({name: "" for name in SHOWN if name in record})
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
