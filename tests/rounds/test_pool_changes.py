@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -147,6 +148,16 @@ def test_a_withdrawal_that_was_killed_is_finished_by_the_next_run(
     project.ok("rounds", "verify", "--experiment", "a")
     labels = project.table("a", "round_00", "labels_next").set_index("sample_id")
     assert labels.loc[bought[0], "label"] == "(withdrawn)"
+
+
+def test_attempts_that_were_never_committed_go_with_a_withdrawn_sample(started: Started) -> None:
+    project = started.project
+    committed = Experiment.of(project.path, "a").path_of("round_01", "annotation_sheet")
+    loose = committed.parents[1] / "2000-01-01T00.00.00.000Z"
+    shutil.copytree(committed.parent, loose)
+    withdraw.withdraw(Experiment.of(project.path, "a"), [started.bought[-1]], "asked to")
+    assert not loose.exists()
+    project.ok("rounds", "verify", "--experiment", "a")
 
 
 def _grown(manifest: Path, n: int) -> tuple[Path, Path, list[str]]:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from rlmba_pipelines.datasets.arrays import EvidenceDataset, FeaturesDataset, PredictionsDataset
-from rlmba_pipelines.disk import remove
+from rlmba_pipelines.disk import remove, replacing
 from rlmba_pipelines.encoders.cache import FeatureCache
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
@@ -25,6 +25,7 @@ from rlmba_pipelines.records import rearmed
 from rlmba_pipelines.rounds.commits import BUNDLE, PREPARED, Experiment, damaged, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.rewriting import rewriting
+from rlmba_pipelines.rounds.tidy import remove_attempts
 from rlmba_pipelines.simulation.tables import MEDIA
 from rlmba_pipelines.sources.manifest import MODALITIES
 from rlmba_pipelines.sources.media import MediaRoot, is_reference
@@ -98,10 +99,12 @@ def erase_withdrawn(experiment: Experiment) -> int:
                         new.replace(commit, name, write)
         if new.files:
             _forget_features(experiment, gone)
+            remove_attempts(experiment, keep=0)  # what was killed before its commit shows them too
             for report in (experiment.report_path, experiment.report_path.parents[1] / experiment.report_path.name):
                 report.unlink(missing_ok=True)
             for bundle in experiment.report_path.parent.glob(f"{BUNDLE}*"):
                 remove(bundle)
+    _forget_answers(experiment, gone)
     return len(new.files)
 
 
@@ -198,6 +201,16 @@ def _forget_features(experiment: Experiment, gone: set[str]) -> None:
         folder = experiment.data_path / "04_feature" / "cache" / modality
         for cache in sorted(folder.iterdir()) if forgotten and folder.is_dir() else []:
             FeatureCache(cache).forget(forgotten)
+
+
+def _forget_answers(experiment: Experiment, gone: set[str]) -> None:
+    """Take what annotation servers said of withdrawn samples out of the answer files; the ledger keeps the bill."""
+    for path in experiment.folder.glob("answers/*.jsonl"):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if rearmed(json.loads(line)["sample_id"]) not in gone]
+        if len(kept) < len(lines):
+            with replacing(path) as temporary:
+                temporary.write_text("".join(kept), encoding="utf-8")
 
 
 def _delete_media(samples: pd.DataFrame, theirs: pd.Series, folder: Path) -> tuple[Path, ...]:
