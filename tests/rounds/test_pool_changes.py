@@ -150,6 +150,54 @@ def test_a_withdrawal_that_was_killed_is_finished_by_the_next_run(
     assert labels.loc[bought[0], "label"] == "(withdrawn)"
 
 
+@pytest.fixture
+def with_files(started: Started, tmp_path: Path) -> tuple[Experiment, Path]:
+    """Samples s0000 to s0005 refer to the files of a folder, by several names."""
+    experiment, folder = Experiment.of(started.project.path, "a"), tmp_path / "files"
+    (folder / "clip").mkdir(parents=True)
+    for name in ("1.png", "2.png", "clip/a.png", "clip/b.png"):
+        (folder / name).touch()
+    (folder / "link.png").symlink_to("2.png")
+    path = experiment.path_of("prepared", "samples")
+    table = pd.read_parquet(path)[lambda t: t["sample_id"] < "s0006"].assign(video="")
+    table["image"] = ["./1.png", "1.png", "link.png", "", "clip/a.png", ""]
+    table.loc[table["sample_id"] == "s0003", "video"] = "clip/"
+    table.to_parquet(path)
+    return experiment, folder
+
+
+def _left(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
+
+
+def test_a_file_that_another_sample_reads_by_another_name_stays(with_files: tuple[Experiment, Path]) -> None:
+    experiment, folder = with_files
+    withdraw.withdraw(experiment, ["s0000", "s0002", "s0003"], "asked to", folder)
+    assert _left(folder) == ["1.png", "clip/a.png"]
+    withdraw.withdraw(experiment, ["s0001", "s0004"], "asked to", folder)
+    assert _left(folder) == []
+
+
+def test_media_that_a_withdrawal_left_can_be_deleted_later(
+    with_files: tuple[Experiment, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, folder = with_files
+    assert withdraw.withdraw(experiment, ["s0002"], "asked to").media == ()
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(withdraw, "_delete_media", kill)
+        withdraw.withdraw(experiment, ["s0000", "s0001"], "asked to", folder)
+    withdraw.erase_withdrawn(experiment)
+    assert len(_left(folder)) == 5
+    done = withdraw.withdraw(experiment, ["s0000", "s0001", "s0002"], "asked to", folder)
+    assert [path.name for path in done.media] == ["1.png", "2.png"]
+    assert done.new == done.files == 0
+    assert _left(folder) == ["clip/a.png", "clip/b.png"]
+
+
 def test_attempts_that_were_never_committed_go_with_a_withdrawn_sample(started: Started) -> None:
     project = started.project
     committed = Experiment.of(project.path, "a").path_of("round_01", "annotation_sheet")

@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 
 from rlmba_pipelines.datasets.arrays import EvidenceDataset, FeaturesDataset, PredictionsDataset
-from rlmba_pipelines.disk import remove, replacing
+from rlmba_pipelines.disk import remove, replacing, writing
 from rlmba_pipelines.encoders.cache import FeatureCache
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
 from rlmba_pipelines.records import rearmed
-from rlmba_pipelines.rounds.commits import BUNDLE, PREPARED, Experiment, damaged, read_table
+from rlmba_pipelines.rounds.commits import BUNDLE, PREPARED, Experiment, damaged, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.rewriting import rewriting
 from rlmba_pipelines.rounds.tidy import remove_attempts
@@ -32,6 +32,7 @@ from rlmba_pipelines.sources.media import MediaRoot, is_reference
 
 Write = Callable[[Path], object]  # writes what a file is to become
 Erase = Callable[[Path, set[str]], Write | None]  # committed file, ids -> how it is written without them; None: it is
+MEDIA_LEFT = "withdrawn_media.json"  # in the experiment's folder: withdrawn sample -> its media files, until deleted
 SHOWN = (*MEDIA, "guess", "proposed_chain", "explanation")  # columns that show a sample
 
 
@@ -58,12 +59,14 @@ def withdraw(
     """Withdraw samples from an experiment: no round will look at them again; what was paid for them stays on the bill.
 
     Args:
-        media_folder: where their media files are deleted; None leaves them. A file that another sample shares stays,
-            and so does a member of an archive.
+        media_folder: where their media files are deleted, now or by a later call; None leaves them. A file that
+            another sample shares stays, and so does a member of an archive.
 
     Raises:
-        UserError: the experiment does not know one of the samples.
+        UserError: the experiment does not know one of the samples, or the folder is not there.
     """
+    if media_folder and not media_folder.is_dir():
+        raise UserError(f"There is no folder {media_folder} with the media; bring it there, or leave --delete-media.")
     with locked(experiment.folder):
         samples = read_table(experiment.path_of(PREPARED, "samples"))
         with Ledger(experiment.ledger_path) as ledger:
@@ -71,9 +74,10 @@ def withdraw(
             unknown = sorted(set(sample_ids) - known)
             if unknown:
                 raise UserError(f"Experiment {experiment.name!r} has no sample {unknown[0]!r}; nothing was withdrawn.")
+            theirs = samples["sample_id"].isin(set(sample_ids))
+            _remember_media(experiment, {**_media_left(experiment), **_media_of(samples[theirs])})
             new = ledger.withdraw(sorted(set(sample_ids)), reason)
-        theirs = samples["sample_id"].isin(set(sample_ids))
-        media = _delete_media(samples, theirs, media_folder) if media_folder else ()
+        media = _delete_media(experiment, set(sample_ids), samples[~theirs], media_folder) if media_folder else ()
         files = erase_withdrawn(experiment)
     return Withdrawn(new, files, media, _elsewhere(experiment, set(sample_ids)))
 
@@ -213,16 +217,37 @@ def _forget_answers(experiment: Experiment, gone: set[str]) -> None:
                 temporary.write_text("".join(kept), encoding="utf-8")
 
 
-def _delete_media(samples: pd.DataFrame, theirs: pd.Series, folder: Path) -> tuple[Path, ...]:
-    root = MediaRoot(folder)
-    deleted = []
-    for modality in [m for m in MODALITIES if m in samples]:
-        for ref in sorted(set(samples.loc[theirs, modality]) - set(samples.loc[~theirs, modality]) - {""}):
-            if is_reference(modality, ref):
-                for path in root.files(ref):
-                    path.unlink()
-                    deleted.append(path)
-    return tuple(deleted)
+def _media_of(samples: pd.DataFrame) -> dict[str, list[str]]:
+    """Sample -> references to its media files."""
+    found = samples.set_index("sample_id")[[m for m in MODALITIES if m in samples]].to_dict("index")
+    return {str(i): [ref for m, ref in cells.items() if ref and is_reference(str(m), ref)] for i, cells in found.items()}
+
+
+def _media_left(experiment: Experiment) -> dict[str, list[str]]:
+    """``_media_of`` withdrawn samples whose files nobody has asked to delete, or that a kill has left."""
+    path = experiment.folder / MEDIA_LEFT
+    return read_object(path) if path.exists() else {}
+
+
+def _remember_media(experiment: Experiment, left: dict[str, list[str]]) -> None:
+    with replacing(experiment.folder / MEDIA_LEFT) as temporary:
+        temporary.write_text(json.dumps(left))
+
+
+def _delete_media(experiment: Experiment, gone: set[str], others: pd.DataFrame, folder: Path) -> tuple[Path, ...]:
+    """Delete the files of withdrawn samples that no other sample reads, by whatever name, and links that lead there."""
+    root, left = MediaRoot(folder), _media_left(experiment)
+
+    def files(media: Mapping[str, list[str]]) -> dict[Path, Path]:
+        return {path: path.resolve() for references in media.values() for ref in references for path in root.files(ref)}
+
+    read = set(files(_media_of(others)).values())
+    theirs = {path: file for path, file in files({i: left[i] for i in gone & left.keys()}).items() if file not in read}
+    for path in (*theirs.values(), *theirs.keys()):
+        with writing(path):
+            path.unlink(missing_ok=True)
+    _remember_media(experiment, {i: references for i, references in left.items() if i not in gone})
+    return tuple(sorted(set(theirs.values())))
 
 
 def _elsewhere(experiment: Experiment, gone: set[str]) -> tuple[str, ...]:
