@@ -187,9 +187,10 @@ def test_media_that_a_withdrawal_left_can_be_deleted_later(
     def kill(*_: object) -> None:
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(withdraw, "_delete_media", kill)
-        withdraw.withdraw(experiment, ["s0000", "s0001"], "asked to", folder)
+        with pytest.raises(Killed):
+            withdraw.withdraw(experiment, ["s0000", "s0001"], "asked to", folder)
     withdraw.erase_withdrawn(experiment)
     assert len(_left(folder)) == 5
     done = withdraw.withdraw(experiment, ["s0000", "s0001", "s0002"], "asked to", folder)
@@ -205,6 +206,27 @@ def test_attempts_that_were_never_committed_go_with_a_withdrawn_sample(started: 
     shutil.copytree(committed.parent, loose)
     withdraw.withdraw(Experiment.of(project.path, "a"), [started.bought[-1]], "asked to")
     assert not loose.exists()
+    project.ok("rounds", "verify", "--experiment", "a")
+
+
+def test_a_plain_kedro_run_finishes_a_withdrawal_that_was_killed_while_files_were_moved(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, bought, moves, true = started.project, started.bought, [], rewriting.os.replace
+
+    def killing(source: Path, target: Path) -> None:
+        moves.append(source)
+        if len([path for path in moves if rewriting.ASIDE in str(path)]) == 3:
+            raise Killed
+        true(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rewriting.os, "replace", killing)
+        with pytest.raises(Killed):
+            withdraw.withdraw(Experiment.of(project.path, "a"), [bought[0]], "asked to")
+    manifest = started.after.with_name("before.csv")
+    project.ok("run", "--pipelines", "final", "--params", f"experiment=a,manifest={manifest},rounds.rounds=1,"
+               "rounds.start_size=12,rounds.query_size=8")  # fmt: skip
     project.ok("rounds", "verify", "--experiment", "a")
 
 

@@ -25,11 +25,9 @@ from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, damaged,
 from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.parameters import checked, shaping
-from rlmba_pipelines.rounds.rewriting import finish_rewriting
 from rlmba_pipelines.rounds.systems import SYSTEMS
-from rlmba_pipelines.rounds.tidy import sweep
 from rlmba_pipelines.rounds.unroll import FINAL, REPORT, START, stage_name
-from rlmba_pipelines.rounds.withdraw import erase_withdrawn
+from rlmba_pipelines.rounds.withdraw import finish_what_was_killed
 from rlmba_pipelines.simulation.budget import why_stop
 
 Say = Callable[[str], None]
@@ -110,9 +108,7 @@ def run_rounds(request: Request, say: Say) -> Outcome:
     experiment = current.experiment
     with locked(experiment.folder) as fresh, quiet():
         if fresh:
-            sweep(experiment)
-            finish_rewriting(experiment)
-            erase_withdrawn(experiment)
+            finish_what_was_killed(experiment)
         run = Runner(request)
         parameters = run.parameters()
         current.system = parameters.system

@@ -24,8 +24,8 @@ from rlmba_pipelines.ledger import WITHDRAWN, Ledger
 from rlmba_pipelines.records import rearmed
 from rlmba_pipelines.rounds.commits import BUNDLE, PREPARED, Experiment, damaged, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
-from rlmba_pipelines.rounds.rewriting import rewriting
-from rlmba_pipelines.rounds.tidy import remove_attempts
+from rlmba_pipelines.rounds.rewriting import finish_rewriting, rewriting
+from rlmba_pipelines.rounds.tidy import remove_attempts, sweep
 from rlmba_pipelines.simulation.tables import MEDIA
 from rlmba_pipelines.sources.manifest import MODALITIES
 from rlmba_pipelines.sources.media import MediaRoot, is_reference
@@ -80,6 +80,16 @@ def withdraw(
         media = _delete_media(experiment, set(sample_ids), samples[~theirs], media_folder) if media_folder else ()
         files = erase_withdrawn(experiment)
     return Withdrawn(new, files, media, _elsewhere(experiment, set(sample_ids)))
+
+
+def finish_what_was_killed(experiment: Experiment) -> None:
+    """What every run does first: temporaries go, files that were to be moved in are, what is withdrawn is erased.
+
+    The caller holds the lock.
+    """
+    sweep(experiment)
+    finish_rewriting(experiment)
+    erase_withdrawn(experiment)
 
 
 def erase_withdrawn(experiment: Experiment) -> int:
@@ -219,8 +229,10 @@ def _forget_answers(experiment: Experiment, gone: set[str]) -> None:
 
 def _media_of(samples: pd.DataFrame) -> dict[str, list[str]]:
     """Sample -> references to its media files."""
-    found = samples.set_index("sample_id")[[m for m in MODALITIES if m in samples]].to_dict("index")
-    return {str(i): [ref for m, ref in cells.items() if ref and is_reference(str(m), ref)] for i, cells in found.items()}
+    rows = samples[["sample_id", *(m for m in MODALITIES if m in samples)]].to_dict("records")
+    return {
+        row["sample_id"]: [row[m] for m in MODALITIES if row.get(m) and is_reference(m, row[m])] for row in rows
+    }
 
 
 def _media_left(experiment: Experiment) -> dict[str, list[str]]:
