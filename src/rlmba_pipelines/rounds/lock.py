@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 
 from rlmba_pipelines.disk import writing
@@ -49,10 +50,9 @@ def locked(folder: Path) -> Iterator[bool]:
                 f"Experiment {folder.name!r} is being run by {holder}; wait for it to end, or use another --experiment."
             ) from None
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        holder = (
-            f"process {os.getpid()} on {socket.gethostname()} since {started} "
-            f"({json.dumps(' '.join(Path(a).name for a in sys.argv[:4]))})"
-        )
+        words = takewhile(lambda word: not word.startswith("-"), sys.argv[:4])  # options may hold secrets
+        command = json.dumps(" ".join(Path(word).name for word in words))
+        holder = f"process {os.getpid()} on {socket.gethostname()} since {started} ({command})"
         with writing(path):
             stream.seek(0)
             stream.truncate()

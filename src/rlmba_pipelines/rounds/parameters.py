@@ -14,6 +14,7 @@ from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.learning.acquisition import check_options
 from rlmba_pipelines.learning.policy import start_policy
 from rlmba_pipelines.learning.types import UserError, rng_of
+from rlmba_pipelines.rounds.addresses import refuse_secrets
 from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.simulation.decide import prior_of
 
@@ -67,6 +68,7 @@ def checked(raw: dict[str, Any]) -> Parameters:
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_known_keys(path[:-1]))}."
             raise UserError(f"{key} is not a parameter; {hint} ({file})") from None
         raise UserError(f"{key} = {first['input']!r}: {first['msg']} ({file})") from None
+    refuse_secrets(parameters)
     check_options(parameters.rounds.strategy, parameters.rounds.strategy_options)
     if parameters.rounds.reference and parameters.system == "active_vlm":
         raise UserError(
