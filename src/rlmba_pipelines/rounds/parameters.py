@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -15,7 +14,7 @@ from rlmba_pipelines.learning.acquisition import check_options
 from rlmba_pipelines.learning.policy import start_policy
 from rlmba_pipelines.learning.types import UserError, rng_of
 from rlmba_pipelines.rounds.addresses import refuse_secrets
-from rlmba_pipelines.rounds.commits import Experiment
+from rlmba_pipelines.rounds.commits import Experiment, damaged, read_object
 from rlmba_pipelines.simulation.decide import prior_of
 
 # block -> <name> of conf/base/parameters_<name>.yml
@@ -115,13 +114,17 @@ def asked_for(experiment: Experiment) -> Parameters:
     """What the experiment was started with, and asked for last.
 
     Raises:
-        UserError: there is no such experiment.
+        UserError: there is no such experiment, or what it was started with is damaged.
     """
     if not experiment.parameters_path.exists():
         raise UserError(f"There is no experiment {experiment.name!r} yet; start it with 'kedro rounds run'.")
-    shaped = json.loads(experiment.parameters_path.read_text())
+    shaped = read_object(experiment.parameters_path)
     asked = experiment.request()["runtime_params"].get("rounds", {})
-    return Parameters(**{**shaped, "rounds": {**shaped["rounds"], **asked}})
+    try:
+        return Parameters(**merged(shaped, {"rounds": asked}))
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise damaged(experiment.parameters_path, f"{key}: {error.errors()[0]['msg']}") from None
 
 
 def merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
