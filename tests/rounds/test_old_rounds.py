@@ -18,6 +18,7 @@ from conftest import ROOT, SMALL, Project, standing_project, write_media
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.rounds.branch import branch
 from rlmba_pipelines.rounds.commits import Experiment
+from rlmba_pipelines.rounds.driver import is_closed
 from rlmba_pipelines.rounds.tidy import prune
 from rlmba_pipelines.rounds.verify import verify
 
@@ -163,6 +164,15 @@ def test_a_damaged_control_file_is_told_in_a_sentence_by_every_command(project: 
     for command in ("status", "ledger", "close", "export ."):
         assert sentence in project.refused("rounds", *command.split(), "--experiment", "a")
     project.refused("rounds", "run", "--experiment", "a")
+
+
+def test_a_clock_that_was_set_back_makes_no_old_measurement_current(project: Project) -> None:
+    experiment, final = Experiment.of(project.path, "a"), project.path / CONTROL / "commits/final.json"
+    _change(final, run_id="1999-01-01T00.00.00.000Z")
+    assert is_closed(experiment)
+    _change(final, run_id="2999-01-01T00.00.00.000Z")
+    project.ok("rounds", "run", "--experiment", "a", "--rounds", "3", "--scheduled")
+    assert not is_closed(experiment)
 
 
 @pytest.mark.parametrize("name", ["round_02.labels_next", "round_02.round_state_next", "features"])
