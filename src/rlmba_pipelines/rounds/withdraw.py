@@ -68,6 +68,7 @@ def withdraw(
     if media_folder and not media_folder.is_dir():
         raise UserError(f"There is no folder {media_folder} with the media; bring it there, or leave --delete-media.")
     with locked(experiment.folder):
+        sweep(experiment)
         samples = read_table(experiment.path_of(PREPARED, "samples"))
         with Ledger(experiment.ledger_path) as ledger:
             known = set(samples["sample_id"]) | set(ledger.withdrawn())
