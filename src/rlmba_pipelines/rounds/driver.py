@@ -29,6 +29,7 @@ from rlmba_pipelines.rounds.systems import SYSTEMS
 from rlmba_pipelines.rounds.unroll import FINAL, REPORT, START, stage_name
 from rlmba_pipelines.rounds.withdraw import finish_what_was_killed
 from rlmba_pipelines.simulation.budget import why_stop
+from rlmba_pipelines.simulation.tables import n_training
 
 Say = Callable[[str], None]
 RUN_STATUS = "pipeline-run-hook"
@@ -231,8 +232,7 @@ def _measured(experiment: Experiment, stage: str, name: str) -> str:
 def n_training_labels(experiment: Experiment, stage: str) -> int:
     """How many labels the model of a stage was trained on."""
     k = experiment.rounds_done() if stage == FINAL else int(stage.removeprefix("round_")) - 1
-    labels = read_table(experiment.path_of(stage_name(k), "labels_next"))
-    return int((labels["purpose"] == "training").sum())
+    return n_training(read_table(experiment.path_of(stage_name(k), "labels_next")))
 
 
 def _summary(experiment: Experiment, k: int, seconds: float) -> str:
