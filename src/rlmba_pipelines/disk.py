@@ -20,6 +20,7 @@ import numpy as np
 from rlmba_pipelines.learning.types import UserError
 
 TEMPORARY_PREFIX = ".writing-"
+REPLACED_PREFIX = ".replaced-"  # before the name of a folder, while a new one takes its place
 SCRATCH_BYTES = 16_000_000
 STALE_SECONDS = 3600  # where several processes may write, a temporary is nobody's after this time
 
@@ -65,9 +66,10 @@ def sync(target: Path) -> None:
 def replacing(target: Path, durable: bool = True, *, new: bool = False) -> Iterator[Path]:
     """A temporary path beside ``target`` that becomes ``target`` when the block ends well, and vanishes otherwise.
 
-    Works for a file and for a folder; a folder that is already there is only replaced as a whole. With ``durable`` the
-    content is on the disk before the name is; without, the caller does :func:`sync` before anything counts on it. With
-    ``new`` a folder takes no other place than that of an empty one.
+    Works for a file and for a folder; a folder that is already there is only replaced as a whole: the old one lies
+    aside for a moment, from where :func:`sweep` brings it back if a kill has left none. With ``durable`` the content
+    is on the disk before the name is; without, the caller does :func:`sync` before anything counts on it. With ``new``
+    a folder takes no other place than that of an empty one.
 
     Raises:
         UserError: the disk is full, or the like; with ``new``, something is there.
@@ -80,7 +82,8 @@ def replacing(target: Path, durable: bool = True, *, new: bool = False) -> Itera
             if durable:
                 sync(temporary)
             if temporary.is_dir() and target.exists() and not new:
-                old = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+                old = target.with_name(f"{REPLACED_PREFIX}{target.name}")
+                remove(old)
                 os.replace(target, old)
                 os.replace(temporary, target)
                 shutil.rmtree(old)
@@ -120,6 +123,15 @@ def remove_stale(path: Path, seconds: float) -> None:
 
 
 def sweep(folder: Path, stale_seconds: float = 0.0) -> None:
-    """Remove the temporaries in and below ``folder`` that killed processes left, as far as they are old enough."""
+    """Remove the temporaries in and below ``folder`` that killed processes left, as far as they are old enough.
+
+    A folder that was to be replaced comes back where no new one took its place.
+    """
+    for old in list(folder.rglob(f"{REPLACED_PREFIX}*")):
+        target = old.with_name(old.name.removeprefix(REPLACED_PREFIX))
+        if target.exists():
+            remove_stale(old, stale_seconds)
+        elif not stale_seconds:  # where others write, one may be about to put the new one there
+            os.replace(old, target)
     for path in list(folder.rglob(f"{TEMPORARY_PREFIX}*")):
         remove_stale(path, stale_seconds)

@@ -26,8 +26,8 @@ from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.parameters import checked, shaping
 from rlmba_pipelines.rounds.systems import SYSTEMS
-from rlmba_pipelines.rounds.tidy import sweep
 from rlmba_pipelines.rounds.unroll import FINAL, REPORT, START, build_final, build_round, prepare
+from rlmba_pipelines.rounds.withdraw import finish_what_was_killed
 
 Seen = set[tuple[Path, int]]  # files as they were at a time
 
@@ -77,7 +77,7 @@ class RoundHooks:
         fresh = self._open.enter_context(locked(experiment.folder))
         try:
             if fresh:
-                sweep(experiment)
+                finish_what_was_killed(experiment)
             self._catalog = catalog
             self._experiment, self._run_id = experiment, str(run_params.get("run_id") or run_params.get("session_id"))
             self._done, self._unsaved, self._digests = set(), {}, {}

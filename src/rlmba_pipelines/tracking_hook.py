@@ -31,7 +31,7 @@ class TrackingHook:
         if self._parameters.tracking.mlflow:
             from rlmba_pipelines.handoff.tracking import refuse_unready
 
-            refuse_unready(self._parameters.tracking)
+            refuse_unready()
         # not in LineageHook, which comes after RoundHooks: those lock, and uncommit what is to be prepared anew
         if self._parameters.tracking.openlineage:
             from rlmba_pipelines.handoff import lineage_events

@@ -15,12 +15,12 @@ import pytest
 from kedro.io.core import Version
 
 from rlmba_pipelines.datasets import AtomicDataset, EvidenceDataset, FeaturesDataset, PredictionsDataset
-from rlmba_pipelines.disk import replacing
+from rlmba_pipelines.disk import replacing, sweep
 from rlmba_pipelines.learning.types import Evidence, Features, Predictions
 
 WRITER = """
 import sys, pathlib
-from rlmba_pipelines.disk import replacing
+from rlmba_pipelines.disk import replacing, sweep
 target = pathlib.Path(sys.argv[1])
 while True:
     for letter in "ab":
@@ -42,6 +42,42 @@ def test_a_killed_writer_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> N
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait()
         assert target.read_text() in {"a" * 200_000, "b" * 200_000}
+
+
+KILLED = """
+import os, pathlib, sys
+from rlmba_pipelines import disk
+target, left = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+def counted(function):
+    def call(*arguments, **options):
+        global left
+        left -= 1
+        return os._exit(9) if left < 0 else function(*arguments, **options)
+    return call
+disk.os.replace, disk.shutil.rmtree = counted(os.replace), counted(disk.shutil.rmtree)
+with disk.replacing(target) as temporary:
+    temporary.mkdir()
+    (temporary / "x").write_text("new")
+"""
+
+
+@pytest.mark.parametrize(("steps", "found"), [(0, "old"), (1, "old"), (2, "new")])
+def test_of_a_folder_whose_writer_is_killed_one_version_is_whole(tmp_path: Path, steps: int, found: str) -> None:
+    target = tmp_path / "folder.d"
+    target.mkdir()
+    (target / "x").write_text("old")
+
+    def write(steps: int) -> int:
+        return subprocess.run([sys.executable, "-c", KILLED, str(target), str(steps)]).returncode
+
+    assert write(steps) == 9
+    sweep(tmp_path)
+    assert (target / "x").read_text() == found
+    assert write(steps) == 9
+    assert write(9) == 0  # what a kill has left is in nobody's way
+    sweep(tmp_path)
+    assert (target / "x").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_failing_save_keeps_the_old_file_and_leaves_no_litter(tmp_path: Path) -> None:

@@ -131,3 +131,18 @@ def test_an_experiment_refuses_to_go_on_with_other_parameters(project: Project, 
     sentence = project.refused("rounds", "run", "--manifest", manifest, "--experiment", "a", "--strategy", "margin")
     assert "rounds.strategy" in sentence
     assert "--experiment" in sentence
+
+
+@pytest.mark.parametrize("key", ["tracking.uri", "label_studio.url", "tracking.openlineage"])
+def test_an_address_with_a_password_is_refused_before_anything_is_written_or_told(
+    project: Project, media: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    address = "http://user:hunter2@host"
+    asked = f"--params={key}={f'[{address}]' if key.endswith('lineage') else address}"
+    command = ("rounds", "run", asked, "--manifest", str(media(20)), "--experiment", "a")
+    monkeypatch.setattr("sys.argv", ["kedro", *command])
+    assert key in project.refused(*command)
+    assert "hunter2" not in project(*command).output
+    files = [path for path in (project.path / "data").rglob("*") if path.is_file()]
+    assert [path for path in files if b"hunter2" in path.read_bytes()] == []
+    assert not (project.path / "data/03_primary/a/request.json").exists()

@@ -72,6 +72,19 @@ def test_pulling_again_changes_nothing_and_keeps_no_further_file(place: Place) -
     assert len(further.read_text().splitlines()) == 1, "only what is new is kept again"
 
 
+def test_what_was_said_of_a_withdrawn_sample_stays_in_the_ledger_alone(place: Place) -> None:
+    push_batch(place.desk)
+    gone, kept = place.batch()[:2]
+    for sample_id in (gone, kept):
+        place.server.say(sample_id, color(sample_id), typed=True)
+    pull_answers(place.desk)
+    place.project.ok("rounds", "withdraw", gone, "--reason", "asked to", *A)
+    (path,) = (place.experiment.folder / "answers").iterdir()
+    assert [json.loads(line)["sample_id"] for line in path.read_text().splitlines()] == [kept]
+    assert set(place.ledger()["sample_id"]) == {gone, kept}
+    assert pull_answers(place.desk).imported.accepted == 0
+
+
 def test_an_edited_answer_waits_until_it_is_let_count(place: Place) -> None:
     push_batch(place.desk)
     edited = place.batch()[0]

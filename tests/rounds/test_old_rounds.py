@@ -19,6 +19,7 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.rounds.branch import branch
 from rlmba_pipelines.rounds.commits import Experiment
+from rlmba_pipelines.rounds.driver import is_closed
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.tidy import prune
 from rlmba_pipelines.rounds.verify import verify
@@ -67,6 +68,10 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def _change(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
 DAMAGES: dict[str, tuple[Callable[[Project], Any], tuple[str, ...]]] = {
     "one bit of a selection": (
         lambda p: _flip(_committed(p, "round_01.selection")),
@@ -94,6 +99,18 @@ DAMAGES: dict[str, tuple[Callable[[Project], Any], tuple[str, ...]]] = {
         ("round_01: the commit is missing",),
     ),
     "a torn list of parameters": (lambda p: _cut(p.path / CONTROL / "parameters.json"), ("parameters.json",)),
+    "an empty list of parameters": (
+        lambda p: (p.path / CONTROL / "parameters.json").write_text(""),
+        ("parameters.json is damaged",),
+    ),
+    "a parameter that nobody knows": (
+        lambda p: _change(p.path / CONTROL / "parameters.json", rounds={"smell": "roses"}),
+        ("parameters.json is damaged (rounds.smell",),
+    ),
+    "a request for nothing": (
+        lambda p: (p.path / CONTROL / "request.json").write_text("{}"),
+        ("request.json is damaged (it does not say env and runtime_params)",),
+    ),
     "labels deleted from the ledger": (
         _forget_labels,
         ("round_01: the ledger does not hold", "round_02: the ledger does not hold"),
@@ -140,6 +157,24 @@ def test_a_torn_commit_is_told_in_a_sentence_by_every_command(project: Project) 
         sentence = project.refused(*command)
         assert "round_02.json is damaged" in sentence
         assert "kedro rounds verify" in sentence
+
+
+@pytest.mark.parametrize("name", [name for name in DAMAGES if "parameter" in name or "request" in name])
+def test_a_damaged_control_file_is_told_in_a_sentence_by_every_command(project: Project, name: str) -> None:
+    damage, (sentence,) = DAMAGES[name]
+    damage(project)
+    for command in ("status", "ledger", "close", "export ."):
+        assert sentence in project.refused("rounds", *command.split(), "--experiment", "a")
+    project.refused("rounds", "run", "--experiment", "a")
+
+
+def test_a_clock_that_was_set_back_makes_no_old_measurement_current(project: Project) -> None:
+    experiment, final = Experiment.of(project.path, "a"), project.path / CONTROL / "commits/final.json"
+    _change(final, run_id="1999-01-01T00.00.00.000Z")
+    assert is_closed(experiment)
+    _change(final, run_id="2999-01-01T00.00.00.000Z")
+    project.ok("rounds", "run", "--experiment", "a", "--rounds", "3", "--scheduled")
+    assert not is_closed(experiment)
 
 
 @pytest.mark.parametrize("name", ["round_02.labels_next", "round_02.round_state_next", "features"])

@@ -12,6 +12,8 @@ import pytest
 from conftest import Project
 from rlmba_pipelines.labeling import krippendorff_alpha
 from rlmba_pipelines.ledger import Ledger
+from rlmba_pipelines.rounds.commits import Experiment
+from rlmba_pipelines.rounds.driver import n_training_labels
 
 OPTIONS = ("--start-size", "20", "--query-size", "10", "--rounds", "2", "--experiment", "a")
 
@@ -295,6 +297,24 @@ def test_who_abstains_and_what_belongs_to_no_class_is_paid_for_and_never_asked_a
         batch = project.table("a", stage, "annotation_batch")
         assert not {asked[0], asked[1]} & set(batch["sample_id"])
     assert set(project.ok("rounds", "classes", "--experiment", "a").split()) == set(truth.values())
+
+
+def test_report_status_and_reward_count_the_labels_that_the_model_learned_from(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    truth, asked = _start(project, media)
+    purpose = project.table("a", "round_00", "annotation_batch").set_index("sample_id")["purpose"]
+    mute = [s for s in asked if purpose[s] == "training"][:3]
+    answers = {s: truth[s] for s in asked} | dict.fromkeys(mute[:2], "?") | {mute[2]: "(none of these)"}
+    project.ok("rounds", "import", _answers(project, answers), "--experiment", "a")
+    for stage in ("round_01", "round_02"):
+        project.ok("rounds", "import", str(_fill(project, stage, truth)), "--experiment", "a")
+    experiment = Experiment.of(project.path, "a")
+    reward = json.loads(experiment.path_of("round_02", "round_state_next").read_text())["label_counts"]
+    assert reward[0] == (purpose == "training").sum() - 3
+    history = pd.read_csv(project.path / "data/08_reporting/a/history.csv")["labels"].tolist()
+    status = [n_training_labels(experiment, stage) for stage in ("round_01", "round_02", "final")]
+    assert [*reward, status[-1]] == history == status
 
 
 def test_three_annotators_settle_by_majority_and_an_adjudicator_decides_the_rest(

@@ -66,6 +66,20 @@ def test_a_withdrawn_sample_is_never_seen_again_and_its_bill_stays(
     )
 
 
+def test_a_sample_whose_id_begins_like_a_formula_is_forgotten_where_its_id_is_disarmed(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    manifest = media()
+    table = pd.read_csv(manifest, dtype=str)
+    table["sample_id"] = [f"{'=+-@'[i % 4]}{s}" for i, s in enumerate(table["sample_id"])]
+    table.assign(text="secret of " + table["sample_id"] + ".").to_csv(manifest, index=False)
+    first_of = {s[0]: s for s in reversed(_start(project, manifest))}
+    assert set(first_of) == set("=+-@")
+    project.ok("rounds", "withdraw", "--reason", "asked to", "--experiment", "a", "--", *first_of.values())
+    assert not any(f"secret of {s}.".encode() in _everything(project) for s in first_of.values())
+    project.ok("rounds", "verify", "--experiment", "a")
+
+
 def test_a_sample_nobody_knows_is_not_withdrawn(started: Started) -> None:
     assert "has no sample 'nobody'" in started.project.refused(
         "rounds", "withdraw", "nobody", "--reason", "x", "--experiment", "a"
@@ -134,6 +148,86 @@ def test_a_withdrawal_that_was_killed_is_finished_by_the_next_run(
     project.ok("rounds", "verify", "--experiment", "a")
     labels = project.table("a", "round_00", "labels_next").set_index("sample_id")
     assert labels.loc[bought[0], "label"] == "(withdrawn)"
+
+
+@pytest.fixture
+def with_files(started: Started, tmp_path: Path) -> tuple[Experiment, Path]:
+    """Samples s0000 to s0005 refer to the files of a folder, by several names."""
+    experiment, folder = Experiment.of(started.project.path, "a"), tmp_path / "files"
+    (folder / "clip").mkdir(parents=True)
+    for name in ("1.png", "2.png", "clip/a.png", "clip/b.png"):
+        (folder / name).touch()
+    (folder / "link.png").symlink_to("2.png")
+    path = experiment.path_of("prepared", "samples")
+    table = pd.read_parquet(path)[lambda t: t["sample_id"] < "s0006"].assign(video="")
+    table["image"] = ["./1.png", "1.png", "link.png", "", "clip/a.png", ""]
+    table.loc[table["sample_id"] == "s0003", "video"] = "clip/"
+    table.to_parquet(path)
+    return experiment, folder
+
+
+def _left(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
+
+
+def test_a_file_that_another_sample_reads_by_another_name_stays(with_files: tuple[Experiment, Path]) -> None:
+    experiment, folder = with_files
+    withdraw.withdraw(experiment, ["s0000", "s0002", "s0003"], "asked to", folder)
+    assert _left(folder) == ["1.png", "clip/a.png"]
+    withdraw.withdraw(experiment, ["s0001", "s0004"], "asked to", folder)
+    assert _left(folder) == []
+
+
+def test_media_that_a_withdrawal_left_can_be_deleted_later(
+    with_files: tuple[Experiment, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, folder = with_files
+    assert withdraw.withdraw(experiment, ["s0002"], "asked to").media == ()
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(withdraw, "_delete_media", kill)
+        with pytest.raises(Killed):
+            withdraw.withdraw(experiment, ["s0000", "s0001"], "asked to", folder)
+    withdraw.erase_withdrawn(experiment)
+    assert len(_left(folder)) == 5
+    done = withdraw.withdraw(experiment, ["s0000", "s0001", "s0002"], "asked to", folder)
+    assert [path.name for path in done.media] == ["1.png", "2.png"]
+    assert done.new == done.files == 0
+    assert _left(folder) == ["clip/a.png", "clip/b.png"]
+
+
+def test_attempts_that_were_never_committed_go_with_a_withdrawn_sample(started: Started) -> None:
+    project = started.project
+    committed = Experiment.of(project.path, "a").path_of("round_01", "annotation_sheet")
+    loose = committed.parents[1] / "2000-01-01T00.00.00.000Z"
+    shutil.copytree(committed.parent, loose)
+    withdraw.withdraw(Experiment.of(project.path, "a"), [started.bought[-1]], "asked to")
+    assert not loose.exists()
+    project.ok("rounds", "verify", "--experiment", "a")
+
+
+def test_a_plain_kedro_run_finishes_a_withdrawal_that_was_killed_while_files_were_moved(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, bought, moves, true = started.project, started.bought, [], rewriting.os.replace
+
+    def killing(source: Path, target: Path) -> None:
+        moves.append(source)
+        if len([path for path in moves if rewriting.ASIDE in str(path)]) == 3:
+            raise Killed
+        true(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rewriting.os, "replace", killing)
+        with pytest.raises(Killed):
+            withdraw.withdraw(Experiment.of(project.path, "a"), [bought[0]], "asked to")
+    manifest = started.after.with_name("before.csv")
+    project.ok("run", "--pipelines", "final", "--params", f"experiment=a,manifest={manifest},rounds.rounds=1,"
+               "rounds.start_size=12,rounds.query_size=8")  # fmt: skip
+    project.ok("rounds", "verify", "--experiment", "a")
 
 
 def _grown(manifest: Path, n: int) -> tuple[Path, Path, list[str]]:

@@ -26,7 +26,7 @@ from rlmba_pipelines.rounds import desk as desks
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.simulation import questions
-from rlmba_pipelines.simulation.question_rounds import QuestionTask, simulate_questions
+from rlmba_pipelines.simulation.question_rounds import QuestionRound, QuestionTask, simulate_questions
 from rlmba_pipelines.sources.scenes import write_scenes
 
 KNOBS = Knobs(images=16, validation_images=4, test_images=2, questions=3)
@@ -125,15 +125,13 @@ def test_a_second_run_and_one_that_goes_on_buy_the_same(asked: tuple[Project, Pa
     assert "whole" in project.ok("rounds", "verify", "--experiment", "whole")
 
 
-@pytest.mark.parametrize("policy", ["vlm_stages", "reinforce"])
-def test_rounds_in_memory_buy_what_kedro_buys_under_any_policy(asked: tuple[Project, Path], policy: str) -> None:
-    project, manifest = asked
-    _run(project, manifest, "--params", f"policy.name={policy}")
+def _in_memory(project: Project, manifest: Path, changes: dict[str, Any]) -> list[QuestionRound]:
+    """The rounds that ``_run`` has run, again in memory."""
     experiment, told = Experiment.of(project.path, "q"), dict[str, Any]()
     for path in sorted((project.path / "conf" / "vqa").glob("parameters_*.yml")):
         told = merged(told, yaml.safe_load(path.read_text()))
     sizes = {"rounds": 1, "start_size": 10, "query_size": 6}
-    p = Parameters(**merged(told, {"policy": {"name": policy}, "rounds": sizes}))
+    p = Parameters(**merged(merged(told, {"rounds": sizes}), changes))
 
     names = ("samples", "validation_labels", "test_labels", "answers")
     samples, validation, test, hidden = (read_table(experiment.path_of(PREPARED, name)) for name in names)
@@ -144,7 +142,14 @@ def test_rounds_in_memory_buy_what_kedro_buys_under_any_policy(asked: tuple[Proj
     features = questions.encode_questions(base, questions.questions_of(samples, ids, read), p.vlm, "base")
     task = QuestionTask(base, features, samples, validation, test, tuple(setup["classes"]), p, read)
     oracle = SimulatedOracle(lambda wanted: hidden[hidden["sample_id"].isin(wanted)])
-    first, last = simulate_questions(task, oracle.label)
+    return list(simulate_questions(task, oracle.label))
+
+
+@pytest.mark.parametrize("policy", ["vlm_stages", "reinforce"])
+def test_rounds_in_memory_buy_what_kedro_buys_under_any_policy(asked: tuple[Project, Path], policy: str) -> None:
+    project, manifest = asked
+    _run(project, manifest, "--params", f"policy.name={policy}")
+    first, last = _in_memory(project, manifest, {"policy": {"name": policy}})
 
     chosen = [_table(project, "q", "07_model_output", stage, "selection.parquet") for stage in ("round_00", "round_01")]
     assert set(first.labels["sample_id"]) == set(chosen[0]["sample_id"])
@@ -154,6 +159,26 @@ def test_rounds_in_memory_buy_what_kedro_buys_under_any_policy(asked: tuple[Proj
     assert last.test.items() <= measured.items()
     of_modalities = {f"{what}_{name}" for what in ("accuracy", "shapley") for name in ("image", "text")}
     assert measured.keys() - last.test.keys() == {*of_modalities, "worst_modality", "imbalance"}
+
+
+@pytest.mark.parametrize("limit", ["budget", "max_cost"])
+def test_rounds_in_memory_stop_where_kedro_stops_and_measure_on_the_slice_that_was_bought(
+    asked: tuple[Project, Path], limit: str
+) -> None:
+    project, manifest = asked
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    rows = [row | {"split": "pool"} if row["split"] == "validation" else row for row in rows]
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    _run(project, manifest, "--rounds", "3", "--params", f"rounds.{limit}=13,ingest.validation_share=0")
+    first, last = _in_memory(project, manifest, {"rounds": {"rounds": 3, limit: 13}})
+
+    chosen = _table(project, "q", "07_model_output", "round_01", "selection.parquet")
+    assert first.batch["sample_id"].tolist() == chosen["sample_id"].tolist()
+    assert (len(first.batch), len(last.batch), len(last.labels)) == (3, 0, 13)
+    for stage, result in (("round_01", first), ("final", last)):
+        (path,) = (project.path / f"data/08_reporting/q/{stage}/validation_metrics.json").glob("*/*.json")
+        assert result.validation == json.loads(path.read_text())
+        assert result.validation["n"] == (result.labels["purpose"] == "validation").sum()
 
 
 def test_people_answer_with_chains_of_their_own_in_files_and_on_a_server(

@@ -28,7 +28,7 @@ from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.rounds.replay import hidden_labels, task_of
 from rlmba_pipelines.simulation import simulate
 from rlmba_pipelines.simulation.round import Opened, Opening, RoundResult, Task, open_round
-from rlmba_pipelines.simulation.tables import TRAINING, Answer
+from rlmba_pipelines.simulation.tables import Answer, n_training
 
 UNDER_USE = "under_use"  # measured on validation, where every modality is fitted alone too
 DIGITS = 6
@@ -109,7 +109,7 @@ def run_cell(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
     curve = [
         {
             "round": k,
-            "labels": int((result.labels["purpose"] == TRAINING).sum()),
+            "labels": n_training(result.labels),
             **{name: round(value, DIGITS) for name, value in _told(result).items()},
         }
         for k, result in enumerate(results)

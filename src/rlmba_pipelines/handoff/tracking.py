@@ -16,8 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlmba_pipelines.config import Parameters, TrackingConfig
-from rlmba_pipelines.handoff.addresses import holds_secret
+from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.handoff.bundle import build
 from rlmba_pipelines.handoff.facts import Facts
 from rlmba_pipelines.handoff.model_of_mlflow import save_model
@@ -35,21 +34,15 @@ COMMIT_TAG, REPORT_TAG = "rlmba.commit", "rlmba.report"
 FIGURES = ("learning_curve.png", "modality_accuracy.png", "modality_weights.png", "report.html")
 
 
-def refuse_unready(tracking: TrackingConfig) -> None:
+def refuse_unready() -> None:
     """
     Raises:
-        UserError: MLflow is not installed, or its address holds a secret, which would end up in logs.
+        UserError: MLflow is not installed.
     """
     if find_spec("mlflow") is None:
         raise UserError(
             "tracking.mlflow is on, but MLflow is not installed; run  pip install 'rlmba_pipelines[mlops]'  or turn it "
             "off (conf/base/parameters_tracking.yml)."
-        )
-    if holds_secret(tracking.uri):
-        raise UserError(
-            "tracking.uri holds a user, a password or something after '?' or '#'; put them into the environment "
-            "variables MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or a token into MLFLOW_TRACKING_TOKEN, "
-            "and leave the address."
         )
 
 

@@ -34,6 +34,11 @@ class LedgerState:
         """Rows of the table of labels."""
         return self.sizes["labels"][0]
 
+    @property
+    def rows(self) -> int:
+        """Rows of all tables: a later moment never has fewer."""
+        return sum(n_rows for n_rows, _ in self.sizes.values())
+
 
 def ledger_state(path: Path) -> LedgerState | None:
     """What the ledger holds now; None where there is none."""

@@ -187,10 +187,17 @@ class Experiment:
         return self.folder / "parameters.json"
 
     def request(self) -> dict[str, Any]:
-        """What was asked for last: ``env`` and ``runtime_params``; just the name where only Kedro itself was asked."""
+        """What was asked for last: ``env`` and ``runtime_params``; just the name where only Kedro itself was asked.
+
+        Raises:
+            UserError: it is damaged.
+        """
         if not self.request_path.exists():
             return {"env": None, "runtime_params": {"experiment": self.name}}
-        return read_object(self.request_path)
+        found = read_object(self.request_path)
+        if "env" not in found or not isinstance(found.get("runtime_params"), dict):
+            raise damaged(self.request_path, "it does not say env and runtime_params")
+        return found
 
     def system(self) -> str:
         """The system that the experiment was started with."""

@@ -25,12 +25,11 @@ from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, damaged,
 from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.parameters import checked, shaping
-from rlmba_pipelines.rounds.rewriting import finish_rewriting
 from rlmba_pipelines.rounds.systems import SYSTEMS
-from rlmba_pipelines.rounds.tidy import sweep
 from rlmba_pipelines.rounds.unroll import FINAL, REPORT, START, stage_name
-from rlmba_pipelines.rounds.withdraw import erase_withdrawn
+from rlmba_pipelines.rounds.withdraw import finish_what_was_killed
 from rlmba_pipelines.simulation.budget import why_stop
+from rlmba_pipelines.simulation.tables import n_training
 
 Say = Callable[[str], None]
 RUN_STATUS = "pipeline-run-hook"
@@ -110,9 +109,7 @@ def run_rounds(request: Request, say: Say) -> Outcome:
     experiment = current.experiment
     with locked(experiment.folder) as fresh, quiet():
         if fresh:
-            sweep(experiment)
-            finish_rewriting(experiment)
-            erase_withdrawn(experiment)
+            finish_what_was_killed(experiment)
         run = Runner(request)
         parameters = run.parameters()
         current.system = parameters.system
@@ -140,9 +137,13 @@ def run_rounds(request: Request, say: Say) -> Outcome:
 
 
 def is_closed(experiment: Experiment) -> bool:
-    """Whether the closing measurement is newer than the last round."""
+    """Whether the closing measurement came after the last round, by what the ledger held: a clock may be set back."""
     last, final = experiment.commit(stage_name(experiment.rounds_done())), experiment.commit(FINAL)
-    return last is not None and final is not None and final.run_id >= last.run_id
+    if last is None or final is None:
+        return False
+    if last.ledger is None or final.ledger is None:  # commits of an earlier version
+        return final.run_id >= last.run_id
+    return final.ledger.rows >= last.ledger.rows
 
 
 def is_reported(experiment: Experiment) -> bool:
@@ -231,8 +232,7 @@ def _measured(experiment: Experiment, stage: str, name: str) -> str:
 def n_training_labels(experiment: Experiment, stage: str) -> int:
     """How many labels the model of a stage was trained on."""
     k = experiment.rounds_done() if stage == FINAL else int(stage.removeprefix("round_")) - 1
-    labels = read_table(experiment.path_of(stage_name(k), "labels_next"))
-    return int((labels["purpose"] == "training").sum())
+    return n_training(read_table(experiment.path_of(stage_name(k), "labels_next")))
 
 
 def _summary(experiment: Experiment, k: int, seconds: float) -> str:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
@@ -40,10 +41,9 @@ def locked(folder: Path) -> Iterator[bool]:
         return
     with _taken(path) as stream:
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        holder = (
-            f"process {os.getpid()} on {socket.gethostname()} since {started} "
-            f"({json.dumps(' '.join(Path(a).name for a in sys.argv[:4]))})"
-        )
+        words = takewhile(lambda word: not word.startswith("-"), sys.argv[:4])  # options may hold secrets
+        command = json.dumps(" ".join(Path(word).name for word in words))
+        holder = f"process {os.getpid()} on {socket.gethostname()} since {started} ({command})"
         with writing(path):
             stream.seek(0)
             stream.truncate()

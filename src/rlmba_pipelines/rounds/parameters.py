@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -14,7 +13,8 @@ from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.learning.acquisition import check_options
 from rlmba_pipelines.learning.policy import start_policy
 from rlmba_pipelines.learning.types import UserError, rng_of
-from rlmba_pipelines.rounds.commits import Experiment
+from rlmba_pipelines.rounds.addresses import refuse_secrets
+from rlmba_pipelines.rounds.commits import Experiment, damaged, read_object
 from rlmba_pipelines.simulation.decide import prior_of
 
 # block -> <name> of conf/base/parameters_<name>.yml
@@ -67,6 +67,7 @@ def checked(raw: dict[str, Any]) -> Parameters:
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_known_keys(path[:-1]))}."
             raise UserError(f"{key} is not a parameter; {hint} ({file})") from None
         raise UserError(f"{key} = {first['input']!r}: {first['msg']} ({file})") from None
+    refuse_secrets(parameters)
     check_options(parameters.rounds.strategy, parameters.rounds.strategy_options)
     if parameters.rounds.reference and parameters.system == "active_vlm":
         raise UserError(
@@ -113,13 +114,17 @@ def asked_for(experiment: Experiment) -> Parameters:
     """What the experiment was started with, and asked for last.
 
     Raises:
-        UserError: there is no such experiment.
+        UserError: there is no such experiment, or what it was started with is damaged.
     """
     if not experiment.parameters_path.exists():
         raise UserError(f"There is no experiment {experiment.name!r} yet; start it with 'kedro rounds run'.")
-    shaped = json.loads(experiment.parameters_path.read_text())
+    shaped = read_object(experiment.parameters_path)
     asked = experiment.request()["runtime_params"].get("rounds", {})
-    return Parameters(**{**shaped, "rounds": {**shaped["rounds"], **asked}})
+    try:
+        return Parameters(**merged(shaped, {"rounds": asked}))
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise damaged(experiment.parameters_path, f"{key}: {error.errors()[0]['msg']}") from None
 
 
 def merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

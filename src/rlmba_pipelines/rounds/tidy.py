@@ -49,14 +49,23 @@ def prune(experiment: Experiment, keep: int) -> Pruned:
     """
     with locked(experiment.folder):
         sweep(experiment)
-        committed = {commit.stage: set(commit.versions.values()) for commit in experiment.commits()}
-        removed, n_bytes = [], 0
-        for folder in experiment.layer_folders:
-            for dataset in sorted(folder.glob("*/*")):
-                attempts = [a for a in sorted(dataset.glob("*")) if (a / dataset.name).exists()]
-                loose = [a for a in attempts if a.name not in committed.get(dataset.parent.name, ())]
-                for attempt in loose[: len(loose) - keep]:
-                    n_bytes += sum(file.stat().st_size for file in attempt.rglob("*") if file.is_file())
-                    disk.remove(attempt)
-                    removed.append(f"{dataset.parent.name}.{dataset.name.partition('.')[0]} {attempt.name}")
-        return Pruned(tuple(removed), n_bytes)
+        return remove_attempts(experiment, keep)
+
+
+def remove_attempts(experiment: Experiment, keep: int) -> Pruned:
+    """``prune`` for a caller that holds the lock.
+
+    Raises:
+        UserError: a commit is damaged.
+    """
+    committed = {commit.stage: set(commit.versions.values()) for commit in experiment.commits()}
+    removed, n_bytes = [], 0
+    for folder in experiment.layer_folders:
+        for dataset in sorted(folder.glob("*/*")):
+            attempts = [a for a in sorted(dataset.glob("*")) if (a / dataset.name).exists()]
+            loose = [a for a in attempts if a.name not in committed.get(dataset.parent.name, ())]
+            for attempt in loose[: len(loose) - keep]:
+                n_bytes += sum(file.stat().st_size for file in attempt.rglob("*") if file.is_file())
+                disk.remove(attempt)
+                removed.append(f"{dataset.parent.name}.{dataset.name.partition('.')[0]} {attempt.name}")
+    return Pruned(tuple(removed), n_bytes)

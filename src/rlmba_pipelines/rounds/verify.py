@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger.snapshot import ledger_damage
-from rlmba_pipelines.rounds.commits import PREPARED, Commit, Experiment, read_object
+from rlmba_pipelines.rounds.commits import PREPARED, Commit, Experiment
+from rlmba_pipelines.rounds.parameters import asked_for
 from rlmba_pipelines.rounds.unroll import stage_name
 
 
@@ -40,12 +41,12 @@ def verify(experiment: Experiment) -> Verified:
     problems += [f"{stage}: the commit is missing" for stage in expected if stage not in stages]
     for commit in commits:
         problems += (f"{commit.stage}: {what}" for what in _damage(experiment, commit))
-    for path in (experiment.parameters_path, experiment.request_path):
-        try:
-            if path.exists():
-                read_object(path)
-        except UserError as error:
-            problems.append(str(error).partition(";")[0])
+    try:
+        experiment.request()
+        if experiment.parameters_path.exists():
+            asked_for(experiment)
+    except UserError as error:
+        problems.append(str(error).partition(";")[0])
     return Verified(len(stages), sum(len(commit.digests) for commit in commits), tuple(problems))
 
 

@@ -17,20 +17,22 @@ import numpy as np
 import pandas as pd
 
 from rlmba_pipelines.datasets.arrays import EvidenceDataset, FeaturesDataset, PredictionsDataset
-from rlmba_pipelines.disk import remove
+from rlmba_pipelines.disk import remove, replacing, writing
 from rlmba_pipelines.encoders.cache import FeatureCache
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
-from rlmba_pipelines.rounds.commits import BUNDLE, PREPARED, Experiment, damaged, read_table
+from rlmba_pipelines.records import rearmed
+from rlmba_pipelines.rounds.commits import BUNDLE, PREPARED, Experiment, damaged, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
-from rlmba_pipelines.rounds.rewriting import rewriting
-from rlmba_pipelines.rounds.tidy import sweep
+from rlmba_pipelines.rounds.rewriting import finish_rewriting, rewriting
+from rlmba_pipelines.rounds.tidy import remove_attempts, sweep
 from rlmba_pipelines.simulation.tables import MEDIA
 from rlmba_pipelines.sources.manifest import MODALITIES
 from rlmba_pipelines.sources.media import MediaRoot, is_reference
 
 Write = Callable[[Path], object]  # writes what a file is to become
 Erase = Callable[[Path, set[str]], Write | None]  # committed file, ids -> how it is written without them; None: it is
+MEDIA_LEFT = "withdrawn_media.json"  # in the experiment's folder: withdrawn sample -> its media files, until deleted
 SHOWN = (*MEDIA, "guess", "proposed_chain", "explanation")  # columns that show a sample
 
 
@@ -57,12 +59,14 @@ def withdraw(
     """Withdraw samples from an experiment: no round will look at them again; what was paid for them stays on the bill.
 
     Args:
-        media_folder: where their media files are deleted; None leaves them. A file that another sample shares stays,
-            and so does a member of an archive.
+        media_folder: where their media files are deleted, now or by a later call; None leaves them. A file that
+            another sample shares stays, and so does a member of an archive.
 
     Raises:
-        UserError: the experiment does not know one of the samples.
+        UserError: the experiment does not know one of the samples, or the folder is not there.
     """
+    if media_folder and not media_folder.is_dir():
+        raise UserError(f"There is no folder {media_folder} with the media; bring it there, or leave --delete-media.")
     with locked(experiment.folder):
         sweep(experiment)  # an append or a write that was killed may have left what is withdrawn now
         samples = read_table(experiment.path_of(PREPARED, "samples"))
@@ -71,11 +75,22 @@ def withdraw(
             unknown = sorted(set(sample_ids) - known)
             if unknown:
                 raise UserError(f"Experiment {experiment.name!r} has no sample {unknown[0]!r}; nothing was withdrawn.")
+            theirs = samples["sample_id"].isin(set(sample_ids))
+            _remember_media(experiment, {**_media_left(experiment), **_media_of(samples[theirs])})
             new = ledger.withdraw(sorted(set(sample_ids)), reason)
-        theirs = samples["sample_id"].isin(set(sample_ids))
-        media = _delete_media(samples, theirs, media_folder) if media_folder else ()
+        media = _delete_media(experiment, set(sample_ids), samples[~theirs], media_folder) if media_folder else ()
         files = erase_withdrawn(experiment)
     return Withdrawn(new, files, media, _elsewhere(experiment, set(sample_ids)))
+
+
+def finish_what_was_killed(experiment: Experiment) -> None:
+    """What every run does first: temporaries go, files that were to be moved in are, what is withdrawn is erased.
+
+    The caller holds the lock.
+    """
+    sweep(experiment)
+    finish_rewriting(experiment)
+    erase_withdrawn(experiment)
 
 
 def erase_withdrawn(experiment: Experiment) -> int:
@@ -99,10 +114,12 @@ def erase_withdrawn(experiment: Experiment) -> int:
                         new.replace(commit, name, write)
         if new.files:
             _forget_features(experiment, gone)
+            remove_attempts(experiment, keep=0)  # what was killed before its commit shows them too
             for report in (experiment.report_path, experiment.report_path.parents[1] / experiment.report_path.name):
                 report.unlink(missing_ok=True)
             for bundle in experiment.report_path.parent.glob(f"{BUNDLE}*"):
                 remove(bundle)
+    _forget_answers(experiment, gone)
     return len(new.files)
 
 
@@ -114,7 +131,7 @@ def _without_rows(path: Path, gone: set[str]) -> Write | None:
 
 def _without_lines(path: Path, gone: set[str]) -> Write | None:
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    kept = table[~table["sample_id"].isin(gone)]
+    kept = table[~table["sample_id"].map(rearmed).isin(gone)]
     return partial(kept.to_csv, index=False) if len(kept) < len(table) else None
 
 
@@ -129,10 +146,9 @@ def _relabeled(path: Path, gone: set[str]) -> Write | None:
     return table.to_parquet if changed.any() else None
 
 
-def _blanked(table: pd.DataFrame, gone: set[str]) -> bool:
-    """Empty what shows a sample; which it was, and what it cost, stays. Gives whether there was anything."""
+def _blanked(table: pd.DataFrame, theirs: pd.Series) -> bool:
+    """Empty what shows these samples; which they were, and what they cost, stays. Gives whether there was anything."""
     shown = [name for name in SHOWN if name in table]
-    theirs = table["sample_id"].isin(gone)
     changed = bool((table.loc[theirs, shown].fillna("") != "").any(axis=None))
     table.loc[theirs, shown] = ""
     return changed
@@ -140,17 +156,18 @@ def _blanked(table: pd.DataFrame, gone: set[str]) -> bool:
 
 def _blanked_parquet(path: Path, gone: set[str]) -> Write | None:
     table = read_table(path)
-    return table.to_parquet if _blanked(table, gone) else None
+    return table.to_parquet if _blanked(table, table["sample_id"].isin(gone)) else None
 
 
 def _blanked_sheet(path: Path, gone: set[str]) -> Write | None:
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return partial(table.to_csv, index=False) if _blanked(table, gone) else None
+    theirs = table["sample_id"].map(rearmed).isin(gone)
+    return partial(table.to_csv, index=False) if _blanked(table, theirs) else None
 
 
 def _blanked_tasks(path: Path, gone: set[str]) -> Write | None:
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    changed = [r for r in records if r["sample_id"] in gone and any(r.get(name) for name in SHOWN)]
+    changed = [r for r in records if rearmed(r["sample_id"]) in gone and any(r.get(name) for name in SHOWN)]
     for record in changed:
         record.update({name: "" for name in SHOWN if name in record})
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
@@ -201,16 +218,49 @@ def _forget_features(experiment: Experiment, gone: set[str]) -> None:
             FeatureCache(cache).forget(forgotten)
 
 
-def _delete_media(samples: pd.DataFrame, theirs: pd.Series, folder: Path) -> tuple[Path, ...]:
-    root = MediaRoot(folder)
-    deleted = []
-    for modality in [m for m in MODALITIES if m in samples]:
-        for ref in sorted(set(samples.loc[theirs, modality]) - set(samples.loc[~theirs, modality]) - {""}):
-            if is_reference(modality, ref):
-                for path in root.files(ref):
-                    path.unlink()
-                    deleted.append(path)
-    return tuple(deleted)
+def _forget_answers(experiment: Experiment, gone: set[str]) -> None:
+    """Take what annotation servers said of withdrawn samples out of the answer files; the ledger keeps the bill."""
+    for path in experiment.folder.glob("answers/*.jsonl"):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if rearmed(json.loads(line)["sample_id"]) not in gone]
+        if len(kept) < len(lines):
+            with replacing(path) as temporary:
+                temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def _media_of(samples: pd.DataFrame) -> dict[str, list[str]]:
+    """Sample -> references to its media files."""
+    rows = samples[["sample_id", *(m for m in MODALITIES if m in samples)]].to_dict("records")
+    return {
+        row["sample_id"]: [row[m] for m in MODALITIES if row.get(m) and is_reference(m, row[m])] for row in rows
+    }
+
+
+def _media_left(experiment: Experiment) -> dict[str, list[str]]:
+    """``_media_of`` withdrawn samples whose files nobody has asked to delete, or that a kill has left."""
+    path = experiment.folder / MEDIA_LEFT
+    return read_object(path) if path.exists() else {}
+
+
+def _remember_media(experiment: Experiment, left: dict[str, list[str]]) -> None:
+    with replacing(experiment.folder / MEDIA_LEFT) as temporary:
+        temporary.write_text(json.dumps(left))
+
+
+def _delete_media(experiment: Experiment, gone: set[str], others: pd.DataFrame, folder: Path) -> tuple[Path, ...]:
+    """Delete the files of withdrawn samples that no other sample reads, by whatever name, and links that lead there."""
+    root, left = MediaRoot(folder), _media_left(experiment)
+
+    def files(media: Mapping[str, list[str]]) -> dict[Path, Path]:
+        return {path: path.resolve() for references in media.values() for ref in references for path in root.files(ref)}
+
+    read = set(files(_media_of(others)).values())
+    theirs = {path: file for path, file in files({i: left[i] for i in gone & left.keys()}).items() if file not in read}
+    for path in (*theirs.values(), *theirs.keys()):
+        with writing(path):
+            path.unlink(missing_ok=True)
+    _remember_media(experiment, {i: references for i, references in left.items() if i not in gone})
+    return tuple(sorted(set(theirs.values())))
 
 
 def _elsewhere(experiment: Experiment, gone: set[str]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.learning.types import Features, RoundState
 from rlmba_pipelines.models.vlm.backbone import Vlm
 from rlmba_pipelines.simulation import questions, steps, tables
+from rlmba_pipelines.simulation.budget import nothing_to_buy
 from rlmba_pipelines.simulation.decide import observe
 from rlmba_pipelines.simulation.question_measures import measure_questions
 from rlmba_pipelines.simulation.tables import Answer
@@ -66,48 +67,49 @@ Learn = Callable[[QuestionTask, pd.DataFrame, RoundState, bool], Learned]
 
 def learn(task: QuestionTask, labels: pd.DataFrame, state: RoundState, last: bool) -> Learned:
     """Teach, measure and, where another purchase follows, look at the candidates."""
-    p = task.parameters
-    bought = questions.training_questions(task.samples, labels, task.classes, task.read)
+    p, classes = task.parameters, tables.known_classes(task.classes, labels)
+    bought = questions.training_questions(task.samples, labels, classes, task.read)
     model, log = questions.teach(task.base, bought, state, p.vlm)
 
-    def measured(held_out: pd.DataFrame, *, by_modality: bool) -> dict[str, Any]:
-        asked, held, facts = questions.held_questions(
-            task.samples, held_out, tables.empty_labels(), task.classes, task.read
-        )
+    def measured(held_out: pd.DataFrame, labels: pd.DataFrame, *, by_modality: bool) -> dict[str, Any]:
+        asked, held, facts = questions.held_questions(task.samples, held_out, labels, classes, task.read)
         return measure_questions(model, asked, held, facts, p.vlm, by_modality=by_modality)
 
-    validation, test = measured(task.validation, by_modality=True), measured(task.test, by_modality=False)
+    validation = measured(task.validation, labels, by_modality=True)
+    test = measured(task.test, tables.empty_labels(), by_modality=False)
     if last:
         return Learned(log, validation, test, None)
     ids = tables.looked_at_ids(tables.pool_ids(task.samples), labels, p.rounds.candidates, state.rng("candidates"))
     asked = questions.questions_of(task.samples, ids, task.read)
-    return Learned(log, validation, test, questions.appraise_questions(model, asked, task.classes, state, p.vlm))
+    return Learned(log, validation, test, questions.appraise_questions(model, asked, classes, state, p.vlm))
 
 
 def simulate_questions(task: QuestionTask, answer: Answer, learn: Learn = learn) -> Iterator[QuestionRound]:
     """All rounds of a run and the closing measurement; the same steps as the Kedro nodes call.
 
+    A round that a stop rule ended bought nothing, and is its own closing measurement.
+
     Args:
         learn: in place of ``learn``, for runs that share a round.
     """
-    p = task.parameters
+    p, prices = task.parameters, tables.pool_prices(task.samples)
     state = steps.first_state(questions.MODALITIES, task.classes, p.rounds.seed, p.policy)
     pool_ids, n_validation = tables.pool_ids(task.samples), len(task.validation)
     batch = steps.choose_start(
-        task.features, pool_ids, n_validation, tables.empty_labels(), task.classes, state, p.rounds
+        task.features, pool_ids, n_validation, tables.empty_labels(), task.classes, state, p.rounds, prices
     )
-    asked = tables.annotation_batch(batch, task.samples, None, ())
-    labels = tables.add_answers(tables.empty_labels(), asked, answer)
+    labels = _bought(task, tables.empty_labels(), batch, answer)
     state = steps.next_state(state, batch)
-    for k in range(p.rounds.rounds + 1):
-        learned = learn(task, labels, state, k == p.rounds.rounds)
+    for _ in range(p.rounds.rounds):
+        if nothing_to_buy(prices, labels, p.rounds):
+            break
+        learned = learn(task, labels, state, False)
         seen = learned.seen
-        if seen is None:
-            yield QuestionRound(labels, learned.validation, learned.test, pd.DataFrame(), batch.iloc[:0])
-            return
+        assert seen is not None
         labels_spent = tables.spent(labels, n_validation)
+        classes = tables.known_classes(task.classes, labels)
         observation = observe(
-            learned.validation, learned.log, seen.predictions, seen.terms, labels, task.classes, labels_spent,
+            learned.validation, learned.log, seen.predictions, seen.terms, labels, classes, labels_spent,
             p.rounds.budget,
         )
         state = steps.adapt(
@@ -115,8 +117,16 @@ def simulate_questions(task: QuestionTask, answer: Answer, learn: Learn = learn)
         )
         batch = steps.choose_batch(
             task.features, seen.predictions, seen.terms, pool_ids, labels, n_validation, task.classes, state, p.rounds,
-            p.balance,
+            p.balance, prices,
         )
         yield QuestionRound(labels, learned.validation, learned.test, tables.terms_to_frame(seen.terms), batch)
-        labels = tables.add_answers(labels, tables.annotation_batch(batch, task.samples, None, ()), answer)
+        if state.stopped:
+            return
+        labels = _bought(task, labels, batch, answer)
         state = steps.next_state(state, batch)
+    learned = learn(task, labels, state, True)
+    yield QuestionRound(labels, learned.validation, learned.test, pd.DataFrame(), tables.empty_batch(state.round_idx))
+
+
+def _bought(task: QuestionTask, labels: pd.DataFrame, batch: pd.DataFrame, answer: Answer) -> pd.DataFrame:
+    return tables.add_answers(labels, tables.annotation_batch(batch, task.samples, None, ()), answer)

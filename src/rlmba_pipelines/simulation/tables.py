@@ -101,6 +101,11 @@ def labels_for(labels: pd.DataFrame, classes: tuple[str, ...], purpose: str) -> 
     return Labels(rows["sample_id"].to_numpy(dtype=str), y, classes)
 
 
+def n_training(labels: pd.DataFrame) -> int:
+    """How many labels a model learns from: what was bought for training and has a label."""
+    return int(((labels["purpose"] == TRAINING) & ~labels["label"].isin(NOT_LABELS)).sum())
+
+
 def arms_of(labels: pd.DataFrame, sample_ids: np.ndarray) -> np.ndarray:
     """int64[N], the arm that bought each sample; ``UNLABELED`` where none is on record."""
     if "arm" not in labels:

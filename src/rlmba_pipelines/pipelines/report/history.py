@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from rlmba_pipelines.learning.metrics.statistics import wilson
-from rlmba_pipelines.simulation.tables import TRAINING, spent
+from rlmba_pipelines.simulation.tables import n_training, spent
 
 TRAINING_NODES = ("train_fusion", "train_vlm")
 
@@ -35,7 +35,7 @@ def curve_row(
     return {
         "strategy": strategy,
         "stage": stage,
-        "labels": int((labels["purpose"] == TRAINING).sum()),
+        "labels": n_training(labels),
         "labels_total": spent(labels, n_validation),
         "measured_on": "test" if test else "validation",
         "n_measured": measured["n"],
@@ -53,7 +53,7 @@ def curve_row(
 def curve_of(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The table of a run; a stage that bought nothing (a stop rule had fired) is the same point again and left out."""
     frame = pd.DataFrame(rows)
-    return frame.drop_duplicates("labels", keep="first", ignore_index=True) if len(frame) else frame
+    return frame.drop_duplicates(["labels", "labels_total"], keep="first", ignore_index=True) if len(frame) else frame
 
 
 def seconds_by_node(lineage: Path) -> dict[str, float]:
