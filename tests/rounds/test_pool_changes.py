@@ -13,6 +13,7 @@ import pytest
 
 from conftest import SMALL, Project, standing_project, write_media
 from rlmba_pipelines.datasets import FeaturesDataset
+from rlmba_pipelines.encoders.cache import FeatureCache
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.rounds import rewriting, withdraw
 from rlmba_pipelines.rounds.commits import Experiment
@@ -259,6 +260,34 @@ def test_new_samples_join_the_pool_and_old_ones_stay_what_they_were(
     assert [s for batch in picks[:2] for s in batch] == bought
     assert set(late) & {s for batch in picks[2:] for s in batch}
     assert not list((project.path / "data").glob("*/.append-a"))
+
+
+def test_the_command_that_started_a_run_goes_on_after_its_pool_has_grown(started: Started) -> None:
+    project, before = started.project, started.after.with_name("before.csv")
+    project.ok("rounds", "append", str(started.after), "--experiment", "a")
+    for _ in range(2):  # the request of the first is kept for the second
+        project.ok("rounds", "run", "--manifest", str(before), "--rounds", "2", *RUN)
+    samples = pd.read_parquet(project.path / "data/03_primary/a/samples.parquet")
+    assert set(started.late) <= set(samples["sample_id"])
+
+
+def test_an_append_forgets_the_features_of_what_is_withdrawn_and_tells_of_media_that_cannot_be_read(
+    started: Started,
+) -> None:
+    project, gone, bad = started.project, started.bought[0], started.late[0]
+    caches = list((project.path / "data/04_feature/cache/image").iterdir())
+    before = pd.read_parquet(project.path / "data/03_primary/a/samples.parquet").set_index("sample_id")
+    digest = before.loc[gone, "image_sha256"]
+    assert not any(FeatureCache(cache).lacks([digest])[0] for cache in caches)
+    project.ok("rounds", "withdraw", gone, "--reason", "x", "--experiment", "a")
+    samples = pd.read_csv(started.after, dtype=str).set_index("sample_id")
+    (started.after.parent / samples.loc[bad, "image"]).write_bytes(b"no picture")
+    output = project.ok("rounds", "append", str(started.after), "--experiment", "a")
+    assert "1 media cannot be read and are set aside" in output
+    quarantine = pd.read_csv(project.path / "data/02_intermediate/a/quarantine.csv", dtype=str)
+    assert quarantine["sample_id"].tolist() == [bad]
+    project.ok("rounds", "verify", "--experiment", "a")
+    assert all(FeatureCache(cache).lacks([digest])[0] for cache in caches)
 
 
 def test_new_samples_of_a_group_join_its_split(project: Project, media: Callable[..., Path]) -> None:

@@ -99,10 +99,11 @@ def request_of(project_path: Path, options: dict[str, Any]) -> Request:
         put(block, "device", options["device"])
     if options["media_root"] is not None:
         put("ingest", "media_root", str(options["media_root"].resolve()))
-    if options["manifest"] is not None:
-        overrides["manifest"] = str(options["manifest"].resolve())
     overrides["experiment"] = options["experiment"] or _name_of(options)
     before = experiment_of(project_path, overrides["experiment"]).request()
+    manifest = str(options["manifest"].resolve()) if options["manifest"] is not None else None
+    if manifest and manifest not in before.get("earlier_manifests", ()):  # the pool has grown out of those
+        overrides["manifest"] = manifest
     asked = merged(options["params"], overrides)
     runtime_params = merged(before["runtime_params"], asked)  # going on needs nothing but the experiment's name
     env = options["env"] or before["env"]

@@ -20,14 +20,16 @@ from rlmba_pipelines.learning.types import Features, UserError
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.models.state import PackedModel
 from rlmba_pipelines.pipelines.feature_extraction.nodes import reduce_samples
+from rlmba_pipelines.records import rearmed
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, damaged, read_object, read_table
 from rlmba_pipelines.rounds.current import current
-from rlmba_pipelines.rounds.driver import Request, Runner, Say, quiet
+from rlmba_pipelines.rounds.driver import Request, Runner, Say, quiet, read_quarantine, say_set_aside
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.rewriting import finish_rewriting, rewriting
 from rlmba_pipelines.rounds.systems import RL_MBA, SYSTEMS
 from rlmba_pipelines.rounds.tidy import remove_aside, sweep
 from rlmba_pipelines.rounds.unroll import stage_name
+from rlmba_pipelines.rounds.withdraw import forget_features
 from rlmba_pipelines.simulation.tables import GIVEN, TRAINING, pool_ids
 from rlmba_pipelines.sources.manifest import MODALITIES
 from rlmba_pipelines.sources.public import read_samples
@@ -60,7 +62,9 @@ def append(request: Request, parameters: Parameters, say: Say) -> int:
             Runner(replace(request, runtime_params=runtime_params))(*SYSTEMS[experiment.system()].preparation, rounds=1)
         new = _Merged.of(experiment, aside, Path(manifest), parameters)
         _put_in_place(experiment, new, manifest)
+        forget_features(experiment.data_path, read_table(_place(aside, "samples")), new.withdrawn)
         remove_aside(experiment)
+        say_set_aside(new.n_set_aside, experiment, say)
     return new.n_new
 
 
@@ -75,6 +79,9 @@ class _Merged:
     features: Features
     reduction: PackedModel
     n_new: int
+    quarantine: pd.DataFrame
+    n_set_aside: int
+    withdrawn: set[str]
 
     @classmethod
     def of(cls, experiment: Experiment, aside: Experiment, manifest: Path, parameters: Parameters) -> _Merged:
@@ -113,7 +120,10 @@ class _Merged:
                   "n_test": len(tables["test_labels"])}  # fmt: skip
         setup = {**setup, "classes": classes, **counts}
         features, reduction = reduce_samples(encoded, samples, parameters.fusion)
-        return cls(tables, given, setup, encoded, features, reduction, len(added))
+        before, now = read_quarantine(experiment), read_quarantine(aside)
+        late = now[~now["sample_id"].map(rearmed).isin(known | set(before["sample_id"].map(rearmed)))]
+        quarantine = pd.concat([before, late], ignore_index=True)
+        return cls(tables, given, setup, encoded, features, reduction, len(added), quarantine, len(late), withdrawn)
 
 
 def _place(experiment: Experiment, name: str) -> Path:
@@ -150,6 +160,7 @@ def _put_in_place(experiment: Experiment, new: _Merged, manifest: str) -> None:
     with rewriting(experiment, manifest) as files:
         for role, table in new.tables.items():
             files.replace(prepared, role, table.to_parquet)
+        files.replace(prepared, "quarantine", partial(new.quarantine.to_csv, index=False))
         files.replace(prepared, "setup", lambda path: path.write_text(json.dumps(new.setup)))
         for role, features in (("encoded", new.encoded), ("features", new.features)):
             files.replace(prepared, role, partial(FeaturesDataset(filepath="").write, features))

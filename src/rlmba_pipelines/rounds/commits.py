@@ -189,6 +189,8 @@ class Experiment:
     def request(self) -> dict[str, Any]:
         """What was asked for last: ``env`` and ``runtime_params``; just the name where only Kedro itself was asked.
 
+        ``earlier_manifests``, where the pool has grown: those that the one in ``runtime_params`` took the place of.
+
         Raises:
             UserError: it is damaged.
         """

@@ -119,6 +119,7 @@ def run_rounds(request: Request, say: Say) -> Outcome:
         if not experiment.is_done(PREPARED):
             say(f"reading and encoding the samples of {parameters.manifest or 'the set that comes with the project'} …")
             run(*SYSTEMS[parameters.system].preparation, rounds=rounds)
+            say_set_aside(len(read_quarantine(experiment)), experiment, say)
         try:
             stopped = _run_open_rounds(request, experiment, run, rounds, parameters, say)
         except WaitingForLabels as waiting:
@@ -153,10 +154,22 @@ def is_reported(experiment: Experiment) -> bool:
     return experiment.report_path.stat().st_mtime >= experiment.commit_path(FINAL).stat().st_mtime
 
 
+def read_quarantine(experiment: Experiment) -> pd.DataFrame:
+    """The media that could not be read: ``sample_id, row, …, reason``, as people see them."""
+    return pd.read_csv(experiment.path_of(PREPARED, "quarantine"), dtype=str, keep_default_na=False)
+
+
+def say_set_aside(n_media: int, experiment: Experiment, say: Say) -> None:
+    """Say how many media could not be read, if any, and where it is told why."""
+    if n_media:
+        say(f"{n_media:,} media cannot be read and are set aside: {experiment.path_of(PREPARED, 'quarantine')}")
+
+
 def remember_request(experiment: Experiment, request: Request) -> None:
     """Keep what was asked for, so that ``kedro rounds import`` goes on with the same."""
     with replacing(experiment.request_path) as temporary:
-        temporary.write_text(json.dumps({"env": request.env, "runtime_params": request.runtime_params}, indent=1))
+        asked = {**experiment.request(), "env": request.env, "runtime_params": request.runtime_params}
+        temporary.write_text(json.dumps(asked, indent=1))
 
 
 def _run_open_rounds(

@@ -83,6 +83,9 @@ def finish_rewriting(experiment: Experiment) -> None:
 
 def _continue_with(experiment: Experiment, manifest: str) -> None:
     parameters, request = read_object(experiment.parameters_path), experiment.request()
+    before = request["runtime_params"].get("manifest")
+    if before not in (None, manifest):
+        request["earlier_manifests"] = [*request.get("earlier_manifests", []), before]
     parameters["manifest"] = request["runtime_params"]["manifest"] = manifest
     for path, content in ((experiment.parameters_path, parameters), (experiment.request_path, request)):
         with replacing(path) as temporary:

@@ -113,7 +113,7 @@ def erase_withdrawn(experiment: Experiment) -> int:
                     if write:
                         new.replace(commit, name, write)
         if new.files:
-            _forget_features(experiment, gone)
+            forget_features(experiment.data_path, read_table(experiment.path_of(PREPARED, "samples")), gone)
             remove_attempts(experiment, keep=0)  # what was killed before its commit shows them too
             for report in (experiment.report_path, experiment.report_path.parents[1] / experiment.report_path.name):
                 report.unlink(missing_ok=True)
@@ -206,14 +206,13 @@ _ERASE: Mapping[str, Erase] = {
 }
 
 
-def _forget_features(experiment: Experiment, gone: set[str]) -> None:
-    """Take the media of withdrawn samples out of the cache, unless another sample has the same media."""
-    samples = read_table(experiment.path_of(PREPARED, "samples"))
+def forget_features(data_path: Path, samples: pd.DataFrame, gone: set[str]) -> None:
+    """Take the media of withdrawn samples out of the cache, unless another one of ``samples`` has the same media."""
     theirs = samples["sample_id"].isin(gone)
     for modality in [m for m in MODALITIES if f"{m}_sha256" in samples]:
         digests = samples[f"{modality}_sha256"]
         forgotten = set(digests[theirs]) - set(digests[~theirs]) - {""}
-        folder = experiment.data_path / "04_feature" / "cache" / modality
+        folder = data_path / "04_feature" / "cache" / modality
         for cache in sorted(folder.iterdir()) if forgotten and folder.is_dir() else []:
             FeatureCache(cache).forget(forgotten)
 
