@@ -31,6 +31,12 @@ def sheet_of(batch: pd.DataFrame, *, explained: bool = False) -> pd.DataFrame:
     return sheet
 
 
+def texts_of(sheet: pd.DataFrame) -> tuple[str, str]:
+    """A sheet as CSV and as JSON Lines."""
+    lines = sheet.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
+    return sheet.to_csv(index=False), lines
+
+
 @dataclass(frozen=True)
 class AnswerFile:
     """What a file says, before anybody judges it.

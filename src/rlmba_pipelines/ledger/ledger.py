@@ -213,6 +213,10 @@ class Ledger:
             [(source, name, accepted, rejected, quarantined)],
         )
 
+    def imported(self) -> frozenset[str]:
+        """sha256 of every file that was read."""
+        return frozenset(source for (source,) in self._db.execute("SELECT source FROM imports"))
+
     def intend(self, round_idx: int, target: str, digest: str) -> bool:
         """Record that a batch is about to go out; False where that was recorded before."""
         return bool(self._insert("outbox", ("round", "target", "digest"), [(round_idx, target, digest)]))

@@ -11,11 +11,11 @@ import pandas as pd
 
 from rlmba_pipelines.config import LabelingConfig, Parameters
 from rlmba_pipelines.disk import replacing
-from rlmba_pipelines.labeling import DISPUTE, SETTLED, resolve, sheet_of
+from rlmba_pipelines.labeling import DISPUTE, SETTLED, resolve, sheet_of, texts_of
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import NOT_LABELS, Ledger
 from rlmba_pipelines.reporting.reasons import reasons_in_words
-from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, read_object, read_table
+from rlmba_pipelines.rounds.commits import ASKED, HANDED_OUT, PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.systems import SYSTEMS
 from rlmba_pipelines.rounds.unroll import stage_name
@@ -76,7 +76,7 @@ def open_batch(experiment: Experiment, labeling: LabelingConfig) -> OpenBatch | 
         rows, withdrawn = ledger.rows(), asked & set(ledger.withdrawn())
         resolved = resolve(rows, labeling, closed=ledger.closed(), open_round=k)
     resolved = resolved[resolved["sample_id"].isin(asked)]
-    csv, jsonl = (experiment.path_of(stage, role) for role in ("annotation_sheet", "annotation_tasks"))
+    csv, jsonl = (experiment.path_of(stage, role) for role in HANDED_OUT)
     return OpenBatch(k, batch, resolved, frozenset(withdrawn), csv, jsonl)
 
 
@@ -147,8 +147,7 @@ def export_batch(
         sheet = sheet_of(described, explained=SYSTEMS[experiment.system()].questions)
         name = f"{experiment.name}-{stage_name(opened.round_idx)}{'-disputed' if disputed else ''}"
         csv, jsonl = folder / f"{name}.csv", folder / f"{name}.jsonl"
-        as_csv = sheet.to_csv(index=False)
-        as_lines = sheet.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
+        as_csv, as_lines = texts_of(sheet)
         with Ledger(experiment.ledger_path) as ledger:
             ledger.intend(opened.round_idx, "files", hashlib.sha256(as_csv.encode()).hexdigest())
         for path, text in ((csv, as_csv), (jsonl, as_lines)):

@@ -6,8 +6,7 @@ since erasing what is erased already changes nothing.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,11 +18,22 @@ import pandas as pd
 from rlmba_pipelines.datasets.arrays import EvidenceDataset, FeaturesDataset, PredictionsDataset
 from rlmba_pipelines.disk import remove
 from rlmba_pipelines.encoders.cache import FeatureCache
+from rlmba_pipelines.labeling import sheet_of, texts_of
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
-from rlmba_pipelines.rounds.commits import BUNDLE, PREPARED, Experiment, damaged, read_table
+from rlmba_pipelines.rounds.commits import (
+    BUNDLE,
+    HANDED_OUT,
+    PREPARED,
+    Commit,
+    Experiment,
+    damaged,
+    digest_of,
+    read_object,
+    read_table,
+)
 from rlmba_pipelines.rounds.lock import locked
-from rlmba_pipelines.rounds.rewriting import rewriting
+from rlmba_pipelines.rounds.rewriting import Rewriting, rewriting
 from rlmba_pipelines.simulation.tables import MEDIA
 from rlmba_pipelines.sources.manifest import MODALITIES
 from rlmba_pipelines.sources.media import MediaRoot, is_reference
@@ -60,7 +70,8 @@ def withdraw(
             and so does a member of an archive.
 
     Raises:
-        UserError: the experiment does not know one of the samples.
+        UserError: the experiment does not know one of the samples, or a sheet that shows one holds answers that were
+            not imported.
     """
     with locked(experiment.folder):
         samples = read_table(experiment.path_of(PREPARED, "samples"))
@@ -69,6 +80,7 @@ def withdraw(
             unknown = sorted(set(sample_ids) - known)
             if unknown:
                 raise UserError(f"Experiment {experiment.name!r} has no sample {unknown[0]!r}; nothing was withdrawn.")
+            _refuse_unimported(experiment, set(sample_ids), ledger)
             new = ledger.withdraw(sorted(set(sample_ids)), reason)
         theirs = samples["sample_id"].isin(set(sample_ids))
         media = _delete_media(samples, theirs, media_folder) if media_folder else ()
@@ -82,9 +94,12 @@ def erase_withdrawn(experiment: Experiment) -> int:
         return 0
     with Ledger(experiment.ledger_path) as ledger:
         gone = set(ledger.withdrawn())
-    if not gone:
-        return 0
+        if not gone:
+            return 0
+        _refuse_unimported(experiment, gone, ledger)
     with rewriting(experiment) as new:
+        for commit, batch in _batches_without(experiment, gone):
+            _hand_out(experiment, commit, batch, new)
         for commit in experiment.commits():
             for name, place in commit.files.items():
                 path, erase = experiment.data_path / place, _ERASE.get(name.rpartition(".")[2])
@@ -102,6 +117,42 @@ def erase_withdrawn(experiment: Experiment) -> int:
             for bundle in experiment.report_path.parent.glob(f"{BUNDLE}*"):
                 remove(bundle)
     return len(new.files)
+
+
+def _batches_without(experiment: Experiment, gone: set[str]) -> Iterator[tuple[Commit, pd.DataFrame]]:
+    """Every commit whose batch still shows one of the samples, and that batch when it does not."""
+    for commit in experiment.commits():
+        if f"{commit.stage}.annotation_batch" in commit.files:
+            batch = read_table(experiment.path_of(commit.stage, "annotation_batch"))
+            if _blanked(batch, gone):
+                yield commit, batch
+
+
+def _refuse_unimported(experiment: Experiment, gone: set[str], ledger: Ledger) -> None:
+    """What people filled in where it lies is taken before it is written anew.
+
+    Raises:
+        UserError: a sheet that shows one of the samples was changed since, and not imported.
+    """
+    imported = ledger.imported()
+    for commit, _ in _batches_without(experiment, gone):
+        for role in HANDED_OUT:
+            path = experiment.path_of(commit.stage, role)
+            as_written = commit.digests.get(f"{commit.stage}.{role}")
+            if path.exists() and digest_of(path) not in {as_written, *imported}:
+                raise UserError(
+                    f"{path} shows a sample that is to be withdrawn and holds changes that were not imported; take its "
+                    f"answers with 'kedro rounds import FILE{experiment.flag()}', or remove it, and give the same "
+                    "command again."
+                )
+
+
+def _hand_out(experiment: Experiment, commit: Commit, batch: pd.DataFrame, new: Rewriting) -> None:
+    """The files for people anew, from the batch: nobody knows how they were saved since."""
+    explained = read_object(experiment.path_of(PREPARED, "setup")).get("explained", False)
+    texts = texts_of(sheet_of(batch, explained=explained or "proposed_chain" in batch))
+    for role, text in zip(HANDED_OUT, texts, strict=True):
+        new.replace(commit, f"{commit.stage}.{role}", partial(Path.write_text, data=text, encoding="utf-8", newline=""))
 
 
 def _without_rows(path: Path, gone: set[str]) -> Write | None:
@@ -141,20 +192,6 @@ def _blanked_parquet(path: Path, gone: set[str]) -> Write | None:
     return table.to_parquet if _blanked(table, gone) else None
 
 
-def _blanked_sheet(path: Path, gone: set[str]) -> Write | None:
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return partial(table.to_csv, index=False) if _blanked(table, gone) else None
-
-
-def _blanked_tasks(path: Path, gone: set[str]) -> Write | None:
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    changed = [r for r in records if r["sample_id"] in gone and any(r.get(name) for name in SHOWN)]
-    for record in changed:
-        record.update({name: "" for name in SHOWN if name in record})
-    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    return (lambda target: target.write_text(lines, encoding="utf-8")) if changed else None
-
-
 def _taken(kind: Any) -> Erase:
     """Erases rows of a bundle of arrays over ``sample_ids``."""
 
@@ -178,8 +215,6 @@ _ERASE: Mapping[str, Erase] = {
     "quarantine": _without_lines,
     "labels_next": _relabeled,
     "annotation_batch": _blanked_parquet,
-    "annotation_sheet": _blanked_sheet,
-    "annotation_tasks": _blanked_tasks,
     "encoded": _taken(FeaturesDataset),
     "features": _taken(FeaturesDataset),
     "predictions": _taken(PredictionsDataset),
