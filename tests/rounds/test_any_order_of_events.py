@@ -175,7 +175,7 @@ class AnyOrder(RuleBasedStateMachine):
         self._go_on(crash_at)
 
     def _go_on(self, crash_at: int | None) -> None:
-        with suppress(Crashed, WaitingForLabels):
+        with suppress(Crashed, WaitingForLabels, UserError):  # a start batch of abstentions
             self.loop.go_on(crash_at)
 
     @precondition(lambda self: self.loop.batches())

@@ -13,12 +13,13 @@ from rlmba_pipelines.config import LabelingConfig, Parameters
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.labeling import DISPUTE, SETTLED, resolve, sheet_of, texts_of
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.ledger import NOT_LABELS, Ledger
+from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.reporting.reasons import reasons_in_words
 from rlmba_pipelines.rounds.commits import ASKED, HANDED_OUT, PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.systems import SYSTEMS
 from rlmba_pipelines.rounds.unroll import stage_name
+from rlmba_pipelines.simulation.tables import LEAST_LABELS, n_trainable
 from rlmba_pipelines.sources.media import folder_of_media
 
 
@@ -104,8 +105,9 @@ def close_round(experiment: Experiment, labeling: LabelingConfig) -> int:
     """
     with locked(experiment.folder):
         opened = opened_batch(experiment, labeling)
-        labeled = opened.resolved[(opened.resolved["state"] == SETTLED) & ~opened.resolved["label"].isin(NOT_LABELS)]
-        if opened.round_idx == 0 and (labeled["purpose"] == "training").sum() < 2:
+        settled = opened.resolved[opened.resolved["state"] == SETTLED]
+        given = read_table(experiment.path_of(PREPARED, "given_labels"))
+        if opened.round_idx == 0 and n_trainable(settled) + n_trainable(given) < LEAST_LABELS:
             raise UserError(
                 "The start batch cannot be closed with fewer than two training labels; import more answers first."
             )
