@@ -56,7 +56,7 @@ class Sorted:
 
     accepted: list[tuple[str, str, str, int, str, float, str]] = field(default_factory=list)
     corrected: list[tuple[str, str, str, str]] = field(default_factory=list)  # sample, annotator, label, explanation
-    set_aside: list[tuple[str, str, str, int, str]] = field(default_factory=list)  # as Ledger.set_aside has them
+    set_aside: list[tuple[str, str, str, int, str, str, bool]] = field(default_factory=list)  # rows of ``ASIDE``
     rejected: list[str] = field(default_factory=list)
     n_known: int = 0  # said before, and by the same annotator
 
@@ -118,7 +118,8 @@ def sort_answers(
         elif before == label:
             found.n_known += 1
         elif aside:
-            found.set_aside.append((sample_id, label, annotator, round_idx, f"{where}: {aside}"))
+            reason = f"{where}: {aside}"
+            found.set_aside.append((sample_id, label, annotator, round_idx, reason, explanation, correct))
         elif before is not None:
             found.corrected.append((sample_id, annotator, label, explanation))
             said[sample_id, annotator] = label

@@ -3,6 +3,7 @@
 from rlmba_pipelines.ledger.ledger import (
     ABSTAINED,
     ADJUDICATOR,
+    ASIDE,
     COLUMNS,
     DISPUTED,
     NONE_OF_THESE,
@@ -14,6 +15,7 @@ from rlmba_pipelines.ledger.ledger import (
 __all__ = [
     "ABSTAINED",
     "ADJUDICATOR",
+    "ASIDE",
     "COLUMNS",
     "DISPUTED",
     "NONE_OF_THESE",
