@@ -65,6 +65,9 @@ class Loop:
             path = experiment.folder / f"{name}.parquet"
             table.to_parquet(path)
             files[name] = experiment.place_of(path)
+        setup = experiment.folder / "setup.json"
+        setup.write_text(json.dumps(self.setup))
+        files["setup"] = experiment.place_of(setup)
         experiment.write_commit(Commit(PREPARED, DONE, "", {}, {}, files))
         self._n_writes = 0
         self._crash_at: int | None = None

@@ -12,17 +12,30 @@ from rlmba_pipelines.labeling.files import AnswerFile
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.choices import letter_meant, lettered
 from rlmba_pipelines.learning.vlm.explanations import fault_of
-from rlmba_pipelines.ledger import ABSTAINED, ADJUDICATOR, COLUMNS, DISPUTED, NONE_OF_THESE, WITHDRAWN
+from rlmba_pipelines.ledger import (
+    ABSTAINED,
+    ABSTAINING,
+    ADJUDICATOR,
+    COLUMNS,
+    DISPUTED,
+    NONE_OF_THESE,
+    WITHDRAWN,
+    canonical_label,
+    is_writable,
+)
 
 PEOPLE = "people"  # the annotator where nobody is named and one answer is all that is wanted
 MAX_LABEL = 200
-_SPELLINGS = {"?": ABSTAINED, ABSTAINED: ABSTAINED, NONE_OF_THESE: NONE_OF_THESE}
+_SPELLINGS = {ABSTAINING: ABSTAINED, ABSTAINED: ABSTAINED, NONE_OF_THESE: NONE_OF_THESE}
 
 
 def label_meant(text: str, choices: tuple[str, ...]) -> str | None:
     """The label that somebody meant who wrote ``text`` to a question with these choices, if any; None: none of them."""
-    label = _SPELLINGS.get(text.lower(), text)
-    return label if not choices or label in (ABSTAINED, NONE_OF_THESE) else letter_meant(text, choices)
+    label = canonical_label(text)
+    label = _SPELLINGS.get(label.lower(), label)
+    if not choices or label in (ABSTAINED, NONE_OF_THESE):
+        return label
+    return letter_meant(label, tuple(map(canonical_label, choices)))
 
 
 @dataclass
@@ -36,6 +49,7 @@ class Asked:
         wanted: answers wanted of each sample.
         withdrawn: samples that must not be used any more.
         choices: sample -> what its question lets choose from; the label is then a letter.
+        spellings: canonical label -> as the experiment has it.
     """
 
     samples: Mapping[str, tuple[int, str, float]]
@@ -44,10 +58,12 @@ class Asked:
     wanted: int
     withdrawn: frozenset[str] = frozenset()
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    spellings: Mapping[str, str] = field(default_factory=dict)
 
     def label_of(self, sample_id: str, text: str) -> str | None:
         """:func:`label_meant` for one of these samples."""
-        return label_meant(text, self.choices.get(sample_id, ()))
+        label = label_meant(text, self.choices.get(sample_id, ()))
+        return None if label is None else self.spellings.get(label, label)
 
 
 @dataclass
@@ -148,8 +164,8 @@ def _refused(sample_id: str, label: str, annotator: str, asked: Asked, adjudicat
         return f"sample {sample_id!r} was withdrawn"
     if label in (DISPUTED, WITHDRAWN):
         return f"{label!r} is no answer"
-    if len(label) > MAX_LABEL or not label.isprintable():
-        return f"the label of {sample_id!r} is over {MAX_LABEL} characters long or not printable"
+    if len(label) > MAX_LABEL or not is_writable(label):
+        return f"the label of {sample_id!r} is over {MAX_LABEL} characters long or holds a control character"
     if annotator == ADJUDICATOR and not adjudicate:
         return "the adjudicator's answers are imported with --adjudicate"
     return None

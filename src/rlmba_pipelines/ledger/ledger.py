@@ -28,11 +28,6 @@ COLUMNS = ("sample_id", "label", "purpose", "round", "annotator", "cost", "expla
 ASIDE = ("sample_id", "label", "annotator", "round", "reason", "explanation", "corrects")  # of answers set aside
 ADJUDICATOR = "adjudicator"  # whose answer settles what annotators dispute
 
-# what stands in place of a label where there is none: paid for, never learned from, never asked again
-ABSTAINED, NONE_OF_THESE, DISPUTED, WITHDRAWN = "(abstain)", "(none of these)", "(disputed)", "(withdrawn)"
-NOT_LABELS = (ABSTAINED, NONE_OF_THESE, DISPUTED, WITHDRAWN)
-
-
 
 class Ledger:
     """One experiment's purchases. Use as a context manager; every change is one durable transaction.

@@ -10,9 +10,17 @@ import pandas as pd
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.labeling import AnswerFile, Asked, sort_answers
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.ledger import ADJUDICATOR, ASIDE, NOT_LABELS, Ledger
+from rlmba_pipelines.ledger import (
+    ADJUDICATOR,
+    ASIDE,
+    NOT_LABELS,
+    Ledger,
+    canonical_label,
+    fault_of_class,
+    spellings,
+)
 from rlmba_pipelines.rounds.batches import answers_in_force, nothing_asked
-from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_table
+from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.unroll import stage_name
 from rlmba_pipelines.sources.questions import choices_of, letters_of
@@ -83,6 +91,7 @@ def _import(experiment: Experiment, files: Iterable[_Given], parameters: Paramet
                 parameters.labeling.annotators,
                 frozenset(ledger.withdrawn()),
                 choices,
+                spellings(known | (allowed or set())),
             )
             found = sort_answers(file, asked, by=given.by, correct=given.correct, adjudicate=given.adjudicate)
             accepted += ledger.append(found.ledger_rows(), file.digest)
@@ -119,7 +128,9 @@ def _allowed_classes(experiment: Experiment, parameters: Parameters, ledger: Led
 
 def _told_classes(experiment: Experiment, parameters: Parameters, ledger: Ledger) -> frozenset[str]:
     """The classes by anything but the answers: parameters, the command for it, and labels of the manifest."""
-    told = {*parameters.rounds.classes, *ledger.classes()}
+    told = set(ledger.classes())
+    if parameters.rounds.classes:
+        told |= set(read_object(experiment.path_of(PREPARED, "setup"))["classes"])  # as they were spelled then
     for name in ("given_labels", "validation_labels", "test_labels"):
         told |= set(read_table(experiment.path_of(PREPARED, name))["label"])
     return frozenset(told)
@@ -148,16 +159,19 @@ def add_classes(experiment: Experiment, names: Collection[str], parameters: Para
     """Make classes known, and take the answers that were set aside for want of them.
 
     Raises:
-        UserError: a name is empty or stands for no label.
+        UserError: a name is none that people could give as an answer.
     """
-    for name in names:
-        if not name.strip() or name in NOT_LABELS:
-            raise UserError(f"{name!r} cannot be a class; give the name that stands in the answers.")
+    wanted = set(map(canonical_label, names))
+    for name in sorted(wanted):
+        if fault := fault_of_class(name):
+            raise UserError(f"{name!r} cannot be a class, since it {fault}; give the name that stands in the answers.")
     with locked(experiment.folder):
+        spelled = spellings(known_classes(experiment, parameters))
         with Ledger(experiment.ledger_path) as ledger:
-            ledger.add_classes(names)
+            ledger.add_classes(spelled.get(name, name) for name in sorted(wanted))
             waiting = ledger.quarantined()
-        return _import(experiment, _as_given(waiting[waiting["label"].isin(set(names))]), parameters)
+        waiting = waiting[waiting["label"].map(canonical_label).isin(wanted)]
+        return _import(experiment, _as_given(waiting), parameters)
 
 
 def _as_given(waiting: pd.DataFrame) -> Iterator[_Given]:

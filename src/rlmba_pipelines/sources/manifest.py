@@ -19,6 +19,7 @@ from typing import NoReturn
 import pandas as pd
 
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.ledger import canonical_label, fault_of_class
 from rlmba_pipelines.records import Record, quoted, read_records
 
 MODALITIES = ("image", "text", "audio", "video")
@@ -135,12 +136,14 @@ def _check_record(
     cost = _number(cost_text) if cost_text else usual
     if cost is None:
         refuse(f"the cost {quoted(cost_text)} is not a nonnegative number; correct it or leave it empty for 1.")
-    label = cells.get("label", "")
+    label = canonical_label(cells.get("label", ""))
+    if label and (fault := fault_of_class(label)):
+        refuse(f"the label {quoted(label)} {fault}, so nobody could answer it; rename the class.")
     group = cells.get("group", "")
     return {
         "sample_id": sample_id,
         **media,
-        "label": label if label.strip() else "",
+        "label": label,
         "split": split,
         "group": group if group.strip() else sample_id,
         "cost": cost,
