@@ -9,14 +9,20 @@ import csv
 import io
 import itertools
 import json
+import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from rlmba_pipelines.learning.types import UserError
 
 Record = tuple[int, dict[str, str]]  # row number as the user sees it, column -> text
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+LONGEST_HEADER = 1_000_000
+FORMULA = re.compile("'*[=+\\-@\t\r]")  # how a cell begins that a spreadsheet runs, or that was disarmed
+csv.field_size_limit(sys.maxsize)  # of one cell: a text may be long
 
 
 def read_records(data: bytes, path: Path) -> tuple[list[str], Iterable[Record]]:
@@ -47,13 +53,30 @@ def decoded(data: bytes, name: str) -> str:
         raise UserError(f"{name}, row {row}: the file is not UTF-8 text; save it with encoding UTF-8.") from error
 
 
-def csv_rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+def bytes_of(path: Path, missing: str) -> bytes:
+    """What a file that people name holds.
+
+    Args:
+        missing: what to do where it is not there.
+
+    Raises:
+        UserError: it is not there, or cannot be read.
+    """
+    if not os.path.isfile(path):  # of a name that no file can have, too
+        raise UserError(f"{path}: there is no such file; {missing}.")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: the file cannot be read ({error.strerror}); check its permissions.") from error
+
+
+def csv_rows(text: str, name: str, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file with their numbers, from 1; a blank line has no cells.
 
     Raises:
         UserError: a row is none of CSV.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     row = 0
     while True:
         row += 1
@@ -66,22 +89,55 @@ def csv_rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _from_csv(text: str, name: str) -> tuple[list[str], Iterator[Record]]:
-    rows = csv_rows(text, name)
-    header = next(rows, (1, []))[1]
-    columns = [c.strip() for c in header]
+    start = text[:LONGEST_HEADER]
+    separator = max(SEPARATORS, key=lambda separator: _fits(_header(start, separator), separator))
+    rows = csv_rows(text, name, separator)
+    columns = [c.strip() for c in next(rows, (1, []))[1]]
+
+    @cache
+    def may_be_short() -> bool:
+        return _leaves_cells_away(csv_rows(text, name, separator), len(columns))
 
     def records() -> Iterator[Record]:
         for row, cells in rows:
             if not cells:
                 continue  # a blank line
-            if len(cells) != len(columns):
+            n_missing = len(columns) - len(cells)
+            if n_missing < 0 or (n_missing and not may_be_short()):
                 raise UserError(
                     f"{name}, row {row}: the row has {len(cells)} cells and the header {len(columns)}; "
-                    f"put cells that hold commas into double quotes."
+                    f"put cells that hold {SEPARATORS[separator]} or line breaks into double quotes."
                 )
-            yield row, dict(zip(columns, cells, strict=True))
+            yield row, dict(zip(columns, cells + [""] * n_missing, strict=True))
 
     return columns, records()
+
+
+def _leaves_cells_away(rows: Iterable[tuple[int, list[str]]], n_columns: int) -> bool:
+    """Whether rows are short because a spreadsheet program left the empty cells at their end away.
+
+    A line break without quotes tears a row into short ones too, but those follow each other and have as many cells
+    together as the header, and one more: a short row that is no such part tells that nothing was torn.
+    """
+    counts = [len(cells) for _, cells in rows if cells]
+    whole = n_columns + 1
+    return 1 not in counts and any(
+        now < n_columns and before + now != whole != now + after
+        for before, now, after in zip(counts, counts[1:], [*counts[2:], n_columns], strict=False)
+    )
+
+
+def _header(text: str, separator: str) -> list[str]:
+    try:
+        return [c.strip() for c in next(csv_rows(text, "", separator), (1, []))[1]]
+    except UserError:
+        return []
+
+
+def _fits(columns: list[str], separator: str) -> tuple[bool, bool, int]:
+    """How well a separator divides a header: every table has a ``sample_id``, and commas are usual."""
+    has_ids = "sample_id" in columns
+    return has_ids, has_ids and separator == ",", len(columns)
 
 
 def _from_json_lines(text: str, name: str) -> tuple[list[str], list[Record]]:
@@ -140,13 +196,13 @@ def quoted(text: str, longest: int = 60) -> str:
 
 def disarmed(cell: object) -> object:
     """A spreadsheet must not run a cell that came from the data: ``=…`` becomes ``'=…``; what is no text stays."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
 
 
 def rearmed(cell: str) -> str:
     """What ``disarmed`` was given.
 
-    >>> rearmed(disarmed("=1+1")), rearmed("'tis")
-    ('=1+1', "'tis")
+    >>> [rearmed(disarmed(cell)) for cell in ("=1+1", "'tis", "'-5")]
+    ['=1+1', "'tis", "'-5"]
     """
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA_STARTS) else cell
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell

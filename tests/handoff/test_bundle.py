@@ -12,6 +12,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from rlmba_pipelines.handoff import environment
 from rlmba_pipelines.handoff.facts import NAME
 from rlmba_pipelines.handoff.parcel import MANIFEST, seal
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
+from rlmba_pipelines.ledger.snapshot import ledger_state
 from rlmba_pipelines.models.export import Exported
 from rlmba_pipelines.models.predict import predict_fusion
 from rlmba_pipelines.models.state import FusionState
@@ -388,8 +390,15 @@ def test_withdrawn_samples_are_on_the_bill_and_nowhere_else(
     assert (project.path / "data/08_reporting/a/bundle_final" / MANIFEST).is_file()
     project.ok("rounds", "withdraw", gone, "--reason", "asked", "--experiment", "a")
     assert not (project.path / "data/08_reporting/a/bundle_final").exists()
+    experiment = Experiment.of(project.path, "a")
+    with Ledger(experiment.ledger_path) as ledger:
+        ledger.correct(answers.iloc[[1]].assign(label="=1+1", explanation=""))
+    final = experiment.commit("final")
+    assert final is not None
+    experiment.write_commit(replace(final, ledger=ledger_state(experiment.ledger_path)))
     project.ok("rounds", "bundle", "--experiment", "a", "--to", "b")
     found = pd.read_csv(project.path / "b" / "ledger.csv")
+    assert found["label"].tolist()[-1] == "'=1+1"  # which no spreadsheet runs
     assert found.loc[found["sample_id"] == gone, "label"].tolist() == [WITHDRAWN]
     assert found["cost"].sum() == answers["cost"].sum()
     assert "1 samples withdrawn" in (project.path / "b" / "DATA_CARD.md").read_text()

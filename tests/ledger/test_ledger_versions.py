@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.ledger import Ledger
+from rlmba_pipelines.ledger import ASIDE, Ledger
 from rlmba_pipelines.ledger.schema import MIGRATIONS
+from rlmba_pipelines.ledger.snapshot import ledger_damage, ledger_state
 
 ROW = {
     "sample_id": "a",
@@ -42,6 +43,20 @@ def test_a_ledger_of_the_first_version_keeps_its_rows_and_learns_the_new_tables(
             ledger.withdraw(["a"], "asked to")
     with sqlite3.connect(path) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+
+
+def test_what_a_ledger_of_the_third_version_set_aside_is_still_there_and_as_committed(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    with sqlite3.connect(path) as db:
+        db.executescript("".join(MIGRATIONS[:3]) + "PRAGMA user_version = 3;")
+        for label in ("yak", "emu"):
+            db.execute("INSERT INTO quarantine VALUES ('a', ?, 'ann', 1, 'no class', 'file', 'then')", (label,))
+    held = ledger_state(path)
+    with Ledger(path) as ledger:
+        assert ledger.quarantined()[["label", "corrects"]].values.tolist() == [["yak", 0], ["emu", 0]]
+        ledger.set_aside(_rows(label="yak").assign(reason="no class", corrects=1))
+        assert len(ledger.quarantined()) == 3
+    assert ledger_damage(path, held) is None
 
 
 def test_a_ledger_of_a_newer_version_and_a_file_that_is_none_are_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -79,10 +94,10 @@ def test_a_failing_transaction_changes_nothing_in_any_table(tmp_path: Path) -> N
 
 
 def test_what_was_set_aside_leaves_the_list_once_the_ledger_has_it(tmp_path: Path) -> None:
-    aside = pd.DataFrame([{"sample_id": "a", "label": "yak", "annotator": "ann", "round": 1, "reason": "no class"}])
+    aside = _rows(label="yak", explanation="horns").assign(reason="no class", corrects=1)[list(ASIDE)]
     with Ledger(tmp_path / "l.sqlite") as ledger:
         assert [ledger.set_aside(aside) for _ in range(2)] == [1, 0]
-        assert ledger.quarantined()["label"].tolist() == ["yak"]
+        assert ledger.quarantined().to_dict("records") == aside.to_dict("records")
         ledger.append(_rows(label="yak"))
         assert ledger.quarantined().empty
 
@@ -96,7 +111,7 @@ def test_no_table_can_be_changed_or_emptied(tmp_path: Path) -> None:
         ledger.close(1)
         ledger.intend(1, "files", "d")
         ledger.record_import("d", "n", 1, 0, 0)
-        ledger.set_aside(_rows().assign(reason="r"))
+        ledger.set_aside(_rows().assign(reason="r", corrects=0))
     with sqlite3.connect(path) as db:
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         assert len(tables) == 7

@@ -65,6 +65,9 @@ class Loop:
             path = experiment.folder / f"{name}.parquet"
             table.to_parquet(path)
             files[name] = experiment.place_of(path)
+        setup = experiment.folder / "setup.json"
+        setup.write_text(json.dumps(self.setup))
+        files["setup"] = experiment.place_of(setup)
         experiment.write_commit(Commit(PREPARED, DONE, "", {}, {}, files))
         self._n_writes = 0
         self._crash_at: int | None = None
@@ -175,7 +178,7 @@ class AnyOrder(RuleBasedStateMachine):
         self._go_on(crash_at)
 
     def _go_on(self, crash_at: int | None) -> None:
-        with suppress(Crashed, WaitingForLabels):
+        with suppress(Crashed, WaitingForLabels, UserError):  # a start batch of abstentions
             self.loop.go_on(crash_at)
 
     @precondition(lambda self: self.loop.batches())

@@ -269,6 +269,59 @@ def test_an_answer_that_differs_is_set_aside_until_it_is_called_a_correction(
     assert len([line for line in printed.splitlines() if f",{asked[0]}," in line]) == 2
 
 
+def test_the_sheet_of_long_texts_and_odd_ids_comes_back_and_the_ledger_runs_in_no_spreadsheet(
+    project: Project,
+) -> None:
+    ids = ["=1+1", "'-5", *(f"s{i}" for i in range(38))]
+    texts = ["x" * 140_000, "one\rtwo", *(f"fire number {i}" for i in range(38))]
+    manifest = project.path / "m.jsonl"
+    pairs = zip(ids, texts, strict=True)
+    manifest.write_text("\n".join(json.dumps({"sample_id": i, "text": text}) for i, text in pairs))
+    sizes = ("--start-size", "40", "--query-size", "2", "--rounds", "1", "--experiment", "a")
+    project.ok("rounds", "run", "--manifest", str(manifest), *sizes)
+    assert "0 new answers taken, 0 rows not taken" in project.ok(
+        "rounds", "import", str(_sheet(project, "round_00")), "--experiment", "a"
+    )
+    project.ok("rounds", "export", str(project.path), "--experiment", "a")
+    sheet = pd.read_csv(project.path / "a-round_00.csv", dtype=str, keep_default_na=False)
+    assert set(sheet["sample_id"]) == {"'=1+1", "''-5", *ids[2:]}
+    sheet.assign(label="=red").to_csv(project.path / "filled.csv", index=False, lineterminator="\r\n")
+    project.ok("rounds", "import", str(project.path / "filled.csv"), "--experiment", "a")
+    assert set(_ledger(project)["sample_id"]) == set(ids)
+    printed = project.ok("rounds", "ledger", "--experiment", "a").splitlines()[1:41]
+    assert {line.split(",")[0] for line in printed} == set(sheet["sample_id"])
+    assert {line.split(",")[1] for line in printed} == {"'=red"}
+
+
+def test_what_was_set_aside_is_taken_as_it_was_given_once_its_class_is_known(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    truth, asked = _start(project, media, "{annotators: 2}")
+    project.ok("rounds", "classes", "red", "green", "blue", "gray", "--experiment", "a")
+    for who in ("ann", "bob"):
+        said = {s: truth[s] for s in asked[1:]} | {asked[0]: "red" if who == "ann" else "blue"}
+        project.ok("rounds", "import", _answers(project, said, annotator=who), "--experiment", "a")
+    assert "1 set aside" in _aside(project, {asked[0]: "yak"}, "--adjudicate")
+    assert "1 set aside" in _aside(project, {asked[1]: "yak"}, "--by", "ann", "--correct")
+    assert "1 set aside" in _aside(project, {asked[2]: "emu"}, "--by", "bob", "--correct")
+    assert "1 set aside" in _aside(project, {asked[2]: "yak"}, "--by", "bob", "--correct")
+    output = project.ok("rounds", "classes", "yak", "emu", "--experiment", "a")
+    assert "1 new answers taken, 2 corrected, 0 rows not taken" in output
+    rows = _ledger(project).set_index(["sample_id", "annotator"])
+    for sample, who in ((asked[0], "adjudicator"), (asked[1], "ann"), (asked[2], "bob")):
+        assert rows.loc[(sample, who), ["label", "explanation"]].tolist() == ["yak", "it has horns"]
+    with Ledger(project.path / "data/03_primary/a/ledger.sqlite") as ledger:
+        assert ledger.quarantined()["label"].tolist() == ["emu"]
+
+
+def _aside(project: Project, answers: dict[str, str], *flags: str) -> str:
+    """What import tells of answers of no known class that are explained."""
+    path = project.path / "aside.csv"
+    table = pd.DataFrame({"sample_id": list(answers), "label": list(answers.values()), "explanation": "it has horns"})
+    table.to_csv(path, index=False)
+    return project.ok("rounds", "import", str(path), *flags, "--experiment", "a")
+
+
 def test_a_correction_of_an_earlier_round_reaches_the_next_model(project: Project, media: Callable[..., Path]) -> None:
     truth, asked = _start(project, media)
     project.ok("rounds", "import", _answers(project, {s: truth[s] for s in asked}), "--experiment", "a")

@@ -9,6 +9,7 @@ import click
 from rlmba_pipelines.cli.base import USUALLY, command, command_on_experiment, experiment_of
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import Ledger
+from rlmba_pipelines.records import disarmed
 from rlmba_pipelines.rounds.append import append
 from rlmba_pipelines.rounds.batches import media_folder
 from rlmba_pipelines.rounds.branch import branch, branching
@@ -98,7 +99,7 @@ def ledger_command(found: Experiment, everything: bool) -> None:
     with Ledger(found.ledger_path) as ledger:
         history, aside, withdrawn = ledger.history(), ledger.quarantined(), ledger.withdrawn()
         rows, bill = history if everything else ledger.rows(), history["cost"].sum()
-    click.echo(rows.to_csv(index=False), nl=False)
+    click.echo(rows.map(disarmed).to_csv(index=False), nl=False)
     click.echo(
         f"{len(rows)} answers, cost {bill:g}; {len(aside)} set aside; {len(withdrawn)} samples withdrawn.", err=True
     )

@@ -30,6 +30,7 @@ from rlmba_pipelines.ledger.snapshot import copy_ledger
 from rlmba_pipelines.models.export import export_model
 from rlmba_pipelines.models.reduce import Reduction
 from rlmba_pipelines.models.state import FusionState
+from rlmba_pipelines.records import disarmed
 from rlmba_pipelines.rounds.branch import lineage_of
 from rlmba_pipelines.rounds.commits import (
     BUNDLE,
@@ -197,7 +198,7 @@ def _write_records(found: _Committed, parameters: Parameters, folder: Path) -> d
     for stage in found.rounds:
         shutil.copyfile(found.path(stage, "selection"), folder / "selections" / f"{stage}.parquet")
     answers, withdrawn = _bill(found)
-    answers.to_csv(folder / "ledger.csv", index=False)
+    answers.map(disarmed).to_csv(folder / "ledger.csv", index=False)
     metrics = {stage: _metrics(found, stage) for stage in found.stages[2:]}
     _write_json(folder / "metrics.json", metrics)
     _write_json(folder / "parameters.json", _portable(parameters))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.records import disarmed, read_records, rearmed
+from rlmba_pipelines.records import bytes_of, disarmed, read_records, rearmed
 
 MAX_BYTES = 200_000_000
 
@@ -29,6 +30,12 @@ def sheet_of(batch: pd.DataFrame, *, explained: bool = False) -> pd.DataFrame:
     if explained:
         sheet.insert(2, "explanation", "")
     return sheet
+
+
+def texts_of(sheet: pd.DataFrame) -> tuple[str, str]:
+    """A sheet as CSV, its rows ending so that a line break of any kind within a cell is quoted, and as JSON Lines."""
+    lines = sheet.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
+    return sheet.to_csv(index=False, lineterminator="\r\n"), lines
 
 
 @dataclass(frozen=True)
@@ -54,11 +61,9 @@ def read_answers(path: Path) -> AnswerFile:
     """
     if path.suffix.lower() not in (".csv", ".jsonl", ".ndjson"):
         raise UserError(f"{path}: answers are read from .csv or .jsonl files; save it as one of these.")
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; give the CSV or JSON Lines file that holds the answers.")
-    if path.stat().st_size > MAX_BYTES:
+    if os.path.isfile(path) and path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path}: the file has more than {MAX_BYTES:,} bytes; answers alone are much smaller.")
-    data = path.read_bytes()
+    data = bytes_of(path, "give the CSV or JSON Lines file that holds the answers")
     columns, records = read_records(data, path)
     for column, wanted in (("sample_id", 1), ("label", 1), ("annotator", columns.count("annotator") and 1)):
         if columns.count(column) != wanted:

@@ -12,17 +12,30 @@ from rlmba_pipelines.labeling.files import AnswerFile
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.choices import letter_meant, lettered
 from rlmba_pipelines.learning.vlm.explanations import fault_of
-from rlmba_pipelines.ledger import ABSTAINED, ADJUDICATOR, COLUMNS, DISPUTED, NONE_OF_THESE, WITHDRAWN
+from rlmba_pipelines.ledger import (
+    ABSTAINED,
+    ABSTAINING,
+    ADJUDICATOR,
+    COLUMNS,
+    DISPUTED,
+    NONE_OF_THESE,
+    WITHDRAWN,
+    canonical_label,
+    is_writable,
+)
 
 PEOPLE = "people"  # the annotator where nobody is named and one answer is all that is wanted
 MAX_LABEL = 200
-_SPELLINGS = {"?": ABSTAINED, ABSTAINED: ABSTAINED, NONE_OF_THESE: NONE_OF_THESE}
+_SPELLINGS = {ABSTAINING: ABSTAINED, ABSTAINED: ABSTAINED, NONE_OF_THESE: NONE_OF_THESE}
 
 
 def label_meant(text: str, choices: tuple[str, ...]) -> str | None:
     """The label that somebody meant who wrote ``text`` to a question with these choices, if any; None: none of them."""
-    label = _SPELLINGS.get(text.lower(), text)
-    return label if not choices or label in (ABSTAINED, NONE_OF_THESE) else letter_meant(text, choices)
+    label = canonical_label(text)
+    label = _SPELLINGS.get(label.lower(), label)
+    if not choices or label in (ABSTAINED, NONE_OF_THESE):
+        return label
+    return letter_meant(label, tuple(map(canonical_label, choices)))
 
 
 @dataclass
@@ -36,6 +49,7 @@ class Asked:
         wanted: answers wanted of each sample.
         withdrawn: samples that must not be used any more.
         choices: sample -> what its question lets choose from; the label is then a letter.
+        spellings: canonical label -> as the experiment has it.
     """
 
     samples: Mapping[str, tuple[int, str, float]]
@@ -44,10 +58,12 @@ class Asked:
     wanted: int
     withdrawn: frozenset[str] = frozenset()
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    spellings: Mapping[str, str] = field(default_factory=dict)
 
     def label_of(self, sample_id: str, text: str) -> str | None:
         """:func:`label_meant` for one of these samples."""
-        return label_meant(text, self.choices.get(sample_id, ()))
+        label = label_meant(text, self.choices.get(sample_id, ()))
+        return None if label is None else self.spellings.get(label, label)
 
 
 @dataclass
@@ -56,7 +72,7 @@ class Sorted:
 
     accepted: list[tuple[str, str, str, int, str, float, str]] = field(default_factory=list)
     corrected: list[tuple[str, str, str, str]] = field(default_factory=list)  # sample, annotator, label, explanation
-    set_aside: list[tuple[str, str, str, int, str]] = field(default_factory=list)  # as Ledger.set_aside has them
+    set_aside: list[tuple[str, str, str, int, str, str, bool]] = field(default_factory=list)  # rows of ``ASIDE``
     rejected: list[str] = field(default_factory=list)
     n_known: int = 0  # said before, and by the same annotator
 
@@ -118,7 +134,8 @@ def sort_answers(
         elif before == label:
             found.n_known += 1
         elif aside:
-            found.set_aside.append((sample_id, label, annotator, round_idx, f"{where}: {aside}"))
+            reason = f"{where}: {aside}"
+            found.set_aside.append((sample_id, label, annotator, round_idx, reason, explanation, correct))
         elif before is not None:
             found.corrected.append((sample_id, annotator, label, explanation))
             said[sample_id, annotator] = label
@@ -147,8 +164,8 @@ def _refused(sample_id: str, label: str, annotator: str, asked: Asked, adjudicat
         return f"sample {sample_id!r} was withdrawn"
     if label in (DISPUTED, WITHDRAWN):
         return f"{label!r} is no answer"
-    if len(label) > MAX_LABEL or not label.isprintable():
-        return f"the label of {sample_id!r} is over {MAX_LABEL} characters long or not printable"
+    if len(label) > MAX_LABEL or not is_writable(label):
+        return f"the label of {sample_id!r} is over {MAX_LABEL} characters long or holds a control character"
     if annotator == ADJUDICATOR and not adjudicate:
         return "the adjudicator's answers are imported with --adjudicate"
     return None

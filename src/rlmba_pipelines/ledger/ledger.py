@@ -25,12 +25,8 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger.schema import MIGRATIONS, statements
 
 COLUMNS = ("sample_id", "label", "purpose", "round", "annotator", "cost", "explanation")
+ASIDE = ("sample_id", "label", "annotator", "round", "reason", "explanation", "corrects")  # of answers set aside
 ADJUDICATOR = "adjudicator"  # whose answer settles what annotators dispute
-
-# what stands in place of a label where there is none: paid for, never learned from, never asked again
-ABSTAINED, NONE_OF_THESE, DISPUTED, WITHDRAWN = "(abstain)", "(none of these)", "(disputed)", "(withdrawn)"
-NOT_LABELS = (ABSTAINED, NONE_OF_THESE, DISPUTED, WITHDRAWN)
-
 
 
 class Ledger:
@@ -191,17 +187,15 @@ class Ledger:
         return hashlib.sha256(json.dumps(self.rows(up_to_round).values.tolist()).encode()).hexdigest()
 
     def set_aside(self, rows: pd.DataFrame, source: str = "") -> int:
-        """Keep answers that cannot be taken yet: ``sample_id, label, annotator, round, reason``. Gives the new ones."""
-        columns = ("sample_id", "label", "annotator", "round", "reason")
-        records = rows[list(columns)].itertuples(index=False, name=None)
-        return self._insert("quarantine", (*columns, "source"), ((*record, source) for record in records))
+        """Keep answers that cannot be taken yet, in the columns of ``ASIDE``. Gives the new ones."""
+        records = rows[list(ASIDE)].itertuples(index=False, name=None)
+        return self._insert("quarantine", (*ASIDE, "source"), ((*record, source) for record in records))
 
     def quarantined(self) -> pd.DataFrame:
-        """Answers set aside that the ledger does not hold by now: ``sample_id, label, annotator, round, reason``."""
+        """Answers set aside that the ledger does not hold by now, in the columns of ``ASIDE``, as they came."""
         return pd.read_sql_query(
-            "SELECT sample_id, label, annotator, round, reason FROM quarantine AS q WHERE NOT EXISTS (SELECT 1 FROM"
-            " labels WHERE sample_id = q.sample_id AND annotator = q.annotator AND label = q.label)"
-            " ORDER BY round, sample_id, annotator, label",
+            f"SELECT {', '.join(ASIDE)} FROM quarantine AS q WHERE NOT EXISTS (SELECT 1 FROM"
+            " labels WHERE sample_id = q.sample_id AND annotator = q.annotator AND label = q.label) ORDER BY rowid",
             self._db,
         )
 
@@ -212,6 +206,10 @@ class Ledger:
             ("source", "name", "accepted", "rejected", "quarantined"),
             [(source, name, accepted, rejected, quarantined)],
         )
+
+    def imported(self) -> frozenset[str]:
+        """sha256 of every file that was read."""
+        return frozenset(source for (source,) in self._db.execute("SELECT source FROM imports"))
 
     def intend(self, round_idx: int, target: str, digest: str) -> bool:
         """Record that a batch is about to go out; False where that was recorded before."""

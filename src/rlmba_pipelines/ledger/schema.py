@@ -5,6 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
+
+def _only_grow(*tables: str) -> str:
+    return "".join(
+        f"CREATE TRIGGER no_{verb.lower()}_{table} BEFORE {verb} ON {table}"
+        " BEGIN SELECT raise(ABORT, 'the ledger only grows'); END;\n"
+        for table in tables
+        for verb in ("UPDATE", "DELETE")
+    )
+
+
 # one script a schema version; a ledger is brought up to date when it is opened, in one transaction
 MIGRATIONS = (
     """
@@ -41,14 +51,22 @@ MIGRATIONS = (
     CREATE TABLE classes (name TEXT PRIMARY KEY CHECK (name <> ''), recorded_at TEXT NOT NULL);
     CREATE TABLE withdrawn (sample_id TEXT PRIMARY KEY, reason TEXT NOT NULL, recorded_at TEXT NOT NULL);
     """
-    + "".join(
-        f"CREATE TRIGGER no_{verb.lower()}_{table} BEFORE {verb} ON {table}"
-        " BEGIN SELECT raise(ABORT, 'the ledger only grows'); END;\n"
-        for table in ("quarantine", "imports", "outbox", "closed", "classes", "withdrawn")
-        for verb in ("UPDATE", "DELETE")
-    ),
+    + _only_grow("quarantine", "imports", "outbox", "closed", "classes", "withdrawn"),
     # what else came with an answer, as JSON: the chain of steps that leads there, where the image shows them
     "ALTER TABLE labels ADD COLUMN explanation TEXT NOT NULL DEFAULT '';",
+    # an answer set aside keeps all that it came with; of one answer there may be several, so the table is made anew
+    """
+    CREATE TABLE kept (
+        sample_id TEXT NOT NULL, label TEXT NOT NULL, annotator TEXT NOT NULL, round INTEGER NOT NULL,
+        reason TEXT NOT NULL, source TEXT NOT NULL, recorded_at TEXT NOT NULL,
+        explanation TEXT NOT NULL DEFAULT '', corrects INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (sample_id, label, annotator, explanation, corrects)
+    );
+    INSERT INTO kept SELECT *, '', 0 FROM quarantine ORDER BY rowid;
+    DROP TABLE quarantine;
+    ALTER TABLE kept RENAME TO quarantine;
+    """
+    + _only_grow("quarantine"),
 )
 
 

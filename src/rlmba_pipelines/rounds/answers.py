@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,12 +10,30 @@ import pandas as pd
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.labeling import AnswerFile, Asked, sort_answers
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.ledger import NOT_LABELS, Ledger
+from rlmba_pipelines.ledger import (
+    ADJUDICATOR,
+    ASIDE,
+    NOT_LABELS,
+    Ledger,
+    canonical_label,
+    fault_of_class,
+    spellings,
+)
 from rlmba_pipelines.rounds.batches import answers_in_force, nothing_asked
-from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_table
+from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.unroll import stage_name
 from rlmba_pipelines.sources.questions import choices_of, letters_of
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A file with the way in which its answers are to be taken."""
+
+    file: AnswerFile
+    by: str | None = None
+    correct: bool = False
+    adjudicate: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,10 @@ def import_answers(
     Raises:
         UserError: nothing was asked yet.
     """
+    return _import(experiment, [_Given(file, by, correct, adjudicate) for file in files], parameters)
+
+
+def _import(experiment: Experiment, files: Iterable[_Given], parameters: Parameters) -> Imported:
     samples = _asked_samples(experiment)
     choices = choices_of(read_table(experiment.path_of(PREPARED, "samples")))
     accepted = corrected = 0
@@ -60,7 +82,8 @@ def import_answers(
     with locked(experiment.folder), Ledger(experiment.ledger_path) as ledger, ledger.transaction():
         known = _told_classes(experiment, parameters, ledger) | _answered_classes(ledger)
         allowed = _allowed_classes(experiment, parameters, ledger)
-        for file in files:
+        for given in files:
+            file = given.file
             asked = Asked(
                 samples,
                 answers_in_force(ledger.rows()),
@@ -68,17 +91,17 @@ def import_answers(
                 parameters.labeling.annotators,
                 frozenset(ledger.withdrawn()),
                 choices,
+                spellings(known | (allowed or set())),
             )
-            found = sort_answers(file, asked, by=by, correct=correct, adjudicate=adjudicate)
+            found = sort_answers(file, asked, by=given.by, correct=given.correct, adjudicate=given.adjudicate)
             accepted += ledger.append(found.ledger_rows(), file.digest)
             corrections = pd.DataFrame(found.corrected, columns=["sample_id", "annotator", "label", "explanation"])
             corrected += ledger.correct(corrections, file.digest)
-            columns = ["sample_id", "label", "annotator", "round", "reason"]
-            ledger.set_aside(pd.DataFrame(found.set_aside, columns=columns), file.digest)
+            ledger.set_aside(pd.DataFrame(found.set_aside, columns=list(ASIDE)), file.digest)
             ledger.record_import(file.digest, file.name, len(found.accepted), len(found.rejected), len(found.set_aside))
             named |= {label for _, label, *_ in found.accepted} | {label for _, _, label, _ in found.corrected}
             rejected += found.rejected
-            aside += [reason for *_, reason in found.set_aside]
+            aside += [reason for *_, reason, _, _ in found.set_aside]
     new_classes = sorted(named - known - set(NOT_LABELS))
     return Imported(accepted, corrected, tuple(rejected), tuple(aside), tuple(new_classes))
 
@@ -105,7 +128,9 @@ def _allowed_classes(experiment: Experiment, parameters: Parameters, ledger: Led
 
 def _told_classes(experiment: Experiment, parameters: Parameters, ledger: Ledger) -> frozenset[str]:
     """The classes by anything but the answers: parameters, the command for it, and labels of the manifest."""
-    told = {*parameters.rounds.classes, *ledger.classes()}
+    told = set(ledger.classes())
+    if parameters.rounds.classes:
+        told |= set(read_object(experiment.path_of(PREPARED, "setup"))["classes"])  # as they were spelled then
     for name in ("given_labels", "validation_labels", "test_labels"):
         told |= set(read_table(experiment.path_of(PREPARED, name))["label"])
     return frozenset(told)
@@ -134,15 +159,26 @@ def add_classes(experiment: Experiment, names: Collection[str], parameters: Para
     """Make classes known, and take the answers that were set aside for want of them.
 
     Raises:
-        UserError: a name is empty or stands for no label.
+        UserError: a name is none that people could give as an answer.
     """
-    for name in names:
-        if not name.strip() or name in NOT_LABELS:
-            raise UserError(f"{name!r} cannot be a class; give the name that stands in the answers.")
+    wanted = set(map(canonical_label, names))
+    for name in sorted(wanted):
+        if fault := fault_of_class(name):
+            raise UserError(f"{name!r} cannot be a class, since it {fault}; give the name that stands in the answers.")
     with locked(experiment.folder):
+        spelled = spellings(known_classes(experiment, parameters))
         with Ledger(experiment.ledger_path) as ledger:
-            ledger.add_classes(names)
+            ledger.add_classes(spelled.get(name, name) for name in sorted(wanted))
             waiting = ledger.quarantined()
-        waiting = waiting[waiting["label"].isin(set(names))]
-        waiting = waiting.assign(row=range(1, len(waiting) + 1))[["row", "sample_id", "label", "annotator"]]
-        return import_answers(experiment, [AnswerFile("set aside", "quarantine", waiting)], parameters)
+        waiting = waiting[waiting["label"].map(canonical_label).isin(wanted)]
+        return _import(experiment, _as_given(waiting), parameters)
+
+
+def _as_given(waiting: pd.DataFrame) -> Iterator[_Given]:
+    """Answers that were set aside, as they came: the last of each annotator to a sample, corrections before others."""
+    waiting = waiting.sort_values("corrects", kind="stable").drop_duplicates(["sample_id", "annotator"], keep="last")
+    waiting = waiting.assign(row=range(1, len(waiting) + 1), adjudicates=waiting["annotator"] == ADJUDICATOR)
+    for (correct, adjudicate), rows in waiting.groupby(["corrects", "adjudicates"]):
+        rows = rows[["row", "sample_id", "label", "annotator", "explanation"]]
+        file = AnswerFile("set aside", "quarantine", rows)
+        yield _Given(file, correct=bool(correct), adjudicate=bool(adjudicate))

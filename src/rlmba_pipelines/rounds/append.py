@@ -17,7 +17,7 @@ import pandas as pd
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.datasets import FeaturesDataset, ModelDataset
 from rlmba_pipelines.learning.types import Features, UserError
-from rlmba_pipelines.ledger import Ledger
+from rlmba_pipelines.ledger import Ledger, spellings
 from rlmba_pipelines.models.state import PackedModel
 from rlmba_pipelines.pipelines.feature_extraction.nodes import reduce_samples
 from rlmba_pipelines.records import rearmed
@@ -105,6 +105,8 @@ class _Merged:
         tables = {"samples": samples}
         labels = pd.concat([new[n][["sample_id", "label"]] for n in names[1:]])
         labels = labels[labels["sample_id"].isin(set(added["sample_id"]))]
+        spelled = spellings({*setup["classes"], *(label for n in names[1:] for label in old[n]["label"])})
+        labels = labels.assign(label=[spelled.get(label, label) for label in labels["label"]])
         split_of = added.set_index("sample_id")["split"].reindex(labels["sample_id"]).to_numpy()
         simulated = setup["annotator"] == "simulated"
         for name, split in (("validation_labels", "validation"), ("test_labels", "test"), ("answers", "pool")):
@@ -113,7 +115,8 @@ class _Merged:
         given = labels[split_of == "pool"] if not simulated else labels[:0]
         given = given.assign(purpose=TRAINING, annotator=GIVEN, cost=0.0, explanation="")
         tables["given_labels"] = _with_given(old["given_labels"], given, 0)
-        classes = sorted(set(setup["classes"]) | set(found["classes"])) if simulated else setup["classes"]
+        new_classes = {spelled.get(name, name) for name in found["classes"]}
+        classes = sorted(set(setup["classes"]) | new_classes) if simulated else setup["classes"]
         encoded = FeaturesDataset(filepath=str(_place(aside, "encoded"))).load()
         encoded = encoded.take(samples["sample_id"].to_numpy(dtype=str))
         counts = {"n_pool": len(pool_ids(samples)), "n_validation": len(tables["validation_labels"]),

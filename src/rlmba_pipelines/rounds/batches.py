@@ -11,14 +11,15 @@ import pandas as pd
 
 from rlmba_pipelines.config import LabelingConfig, Parameters
 from rlmba_pipelines.disk import replacing
-from rlmba_pipelines.labeling import DISPUTE, SETTLED, read_answers, resolve, sheet_of
+from rlmba_pipelines.labeling import DISPUTE, SETTLED, read_answers, resolve, sheet_of, texts_of
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.ledger import NOT_LABELS, Ledger
+from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.reporting.reasons import reasons_in_words
-from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, read_object, read_table
+from rlmba_pipelines.rounds.commits import ASKED, HANDED_OUT, PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.systems import SYSTEMS
 from rlmba_pipelines.rounds.unroll import stage_name
+from rlmba_pipelines.simulation.tables import LEAST_LABELS, n_trainable
 from rlmba_pipelines.sources.media import folder_of_media
 
 
@@ -76,7 +77,7 @@ def open_batch(experiment: Experiment, labeling: LabelingConfig) -> OpenBatch | 
         rows, withdrawn = ledger.rows(), asked & set(ledger.withdrawn())
         resolved = resolve(rows, labeling, closed=ledger.closed(), open_round=k)
     resolved = resolved[resolved["sample_id"].isin(asked)]
-    csv, jsonl = (experiment.path_of(stage, role) for role in ("annotation_sheet", "annotation_tasks"))
+    csv, jsonl = (experiment.path_of(stage, role) for role in HANDED_OUT)
     return OpenBatch(k, batch, resolved, frozenset(withdrawn), csv, jsonl)
 
 
@@ -104,8 +105,9 @@ def close_round(experiment: Experiment, labeling: LabelingConfig) -> int:
     """
     with locked(experiment.folder):
         opened = opened_batch(experiment, labeling)
-        labeled = opened.resolved[(opened.resolved["state"] == SETTLED) & ~opened.resolved["label"].isin(NOT_LABELS)]
-        if opened.round_idx == 0 and (labeled["purpose"] == "training").sum() < 2:
+        settled = opened.resolved[opened.resolved["state"] == SETTLED]
+        given = read_table(experiment.path_of(PREPARED, "given_labels"))
+        if opened.round_idx == 0 and n_trainable(settled) + n_trainable(given) < LEAST_LABELS:
             raise UserError(
                 "The start batch cannot be closed with fewer than two training labels; import more answers first."
             )
@@ -147,8 +149,7 @@ def export_batch(
         sheet = sheet_of(described, explained=SYSTEMS[experiment.system()].questions)
         name = f"{experiment.name}-{stage_name(opened.round_idx)}{'-disputed' if disputed else ''}"
         csv, jsonl = folder / f"{name}.csv", folder / f"{name}.jsonl"
-        as_csv = sheet.to_csv(index=False)
-        as_lines = sheet.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
+        as_csv, as_lines = texts_of(sheet)
         for path in (csv, jsonl):
             _refuse_filled(path)
         with Ledger(experiment.ledger_path) as ledger:

@@ -14,7 +14,16 @@ from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.learning.acquisition import check_options
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger.snapshot import copy_ledger
-from rlmba_pipelines.rounds.commits import DONE, PREPARED, Commit, Experiment, damaged, digest_of, read_object
+from rlmba_pipelines.rounds.commits import (
+    DONE,
+    PREPARED,
+    Commit,
+    Experiment,
+    damaged,
+    digest_of,
+    is_handed_out,
+    read_object,
+)
 from rlmba_pipelines.rounds.lock import LOCK, locked
 from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.rounds.unroll import prepare, stage_name
@@ -115,7 +124,11 @@ def _share(source: Experiment, commit: Commit, name: str, folders: dict[str, Pat
             raise UserError(f"{place} lies outside the folders of experiment {source.name!r}; it cannot be branched.")
         if source.damage(commit, dataset):
             raise damaged(path, f"it is not what {commit.stage} was committed with")
-        _link(path, folders[parts[0]].joinpath(*parts[2:]))
+        target = folders[parts[0]].joinpath(*parts[2:])
+        if not is_handed_out(dataset):
+            _link(path, target)
+        elif path.exists():
+            _copy(path, target)
         files[dataset] = str(Path(parts[0], name, *parts[2:]))
     return replace(commit, files=files)
 
@@ -129,7 +142,12 @@ def _link(path: Path, target: Path) -> None:
     try:
         os.link(path, target)
     except OSError:  # a disk without hard links
-        shutil.copy2(path, target)
+        _copy(path, target)
+
+
+def _copy(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(path, target)
 
 
 def _reseed(commit: Commit, folders: dict[str, Path], seed: int) -> Commit:

@@ -23,6 +23,7 @@ from rlmba_pipelines.ledger.snapshot import LedgerState
 
 ASKED, DONE = "asked", "done"
 PREPARED = "prepared"
+HANDED_OUT = ("annotation_sheet", "annotation_tasks")  # a batch as people fill it in, where it lies: theirs to change
 BUNDLE = "bundle_"  # how folders beside the report begin that hold a stage for others
 RAW = "01_raw"  # the layer that belongs to people
 # what the project itself keeps in layers, beside the folders of experiments
@@ -116,8 +117,11 @@ class Experiment:
         return self.data_path / place
 
     def damage(self, commit: Commit, name: str) -> str | None:
-        """Whether a dataset is ``missing`` or ``damaged``, its file hashed again; None where it is as committed."""
+        """Whether a dataset is ``missing`` or ``damaged``, its file hashed again; None where it is as committed, and
+        for what is handed out."""
         path = self.data_path / commit.files[name]
+        if is_handed_out(name):
+            return None
         if not path.exists():
             return "missing"
         return None if digest_of(path) == commit.digests[name] else "damaged"
@@ -231,6 +235,11 @@ class Experiment:
                 f"Experiment {self.name!r} was started with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; "
                 f"start another one with --experiment NAME, or take the change back."
             )
+
+
+def is_handed_out(name: str) -> bool:
+    """Whether people may change the file of a dataset: nothing is built on it, so no change of it is damage."""
+    return name.rpartition(".")[2] in HANDED_OUT
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, damaged,
 from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.parameters import checked, shaping
+from rlmba_pipelines.rounds.reopen import reopen_start
 from rlmba_pipelines.rounds.systems import SYSTEMS
 from rlmba_pipelines.rounds.unroll import FINAL, REPORT, START, stage_name
 from rlmba_pipelines.rounds.withdraw import finish_what_was_killed
@@ -175,6 +176,7 @@ def remember_request(experiment: Experiment, request: Request) -> None:
 def _run_open_rounds(
     request: Request, experiment: Experiment, run: Runner, rounds: int, parameters: Parameters, say: Say
 ) -> str | None:
+    reopen_start(experiment)
     first = experiment.rounds_done() + 1
     if request.first is not None and request.first < first:
         raise UserError(

@@ -69,6 +69,7 @@ def finish_rewriting(experiment: Experiment) -> None:
             if source.exists():
                 if target.is_dir():
                     remove(target)
+                target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(source, target)
                 sync(target)
         for commit in experiment.commits():

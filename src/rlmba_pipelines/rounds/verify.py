@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger.snapshot import ledger_damage
-from rlmba_pipelines.rounds.commits import PREPARED, Commit, Experiment
+from rlmba_pipelines.rounds.commits import PREPARED, Commit, Experiment, is_handed_out
 from rlmba_pipelines.rounds.parameters import asked_for
 from rlmba_pipelines.rounds.unroll import stage_name
 
@@ -47,7 +47,8 @@ def verify(experiment: Experiment) -> Verified:
             asked_for(experiment)
     except UserError as error:
         problems.append(str(error).partition(";")[0])
-    return Verified(len(stages), sum(len(commit.digests) for commit in commits), tuple(problems))
+    n_files = sum(not is_handed_out(name) for commit in commits for name in commit.digests)
+    return Verified(len(stages), n_files, tuple(problems))
 
 
 def _damage(experiment: Experiment, commit: Commit) -> Iterator[str]:

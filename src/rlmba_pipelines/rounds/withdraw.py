@@ -7,7 +7,7 @@ since erasing what is erased already changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,22 +17,32 @@ import numpy as np
 import pandas as pd
 
 from rlmba_pipelines.datasets.arrays import EvidenceDataset, FeaturesDataset, PredictionsDataset
-from rlmba_pipelines.disk import remove, replacing, writing
+from rlmba_pipelines.disk import remove, replacing
 from rlmba_pipelines.encoders.cache import FeatureCache
+from rlmba_pipelines.labeling import sheet_of, texts_of
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
 from rlmba_pipelines.records import rearmed
-from rlmba_pipelines.rounds.commits import BUNDLE, PREPARED, Experiment, damaged, read_object, read_table
+from rlmba_pipelines.rounds.commits import (
+    BUNDLE,
+    HANDED_OUT,
+    PREPARED,
+    Commit,
+    Experiment,
+    damaged,
+    digest_of,
+    read_object,
+    read_table,
+)
 from rlmba_pipelines.rounds.lock import locked
-from rlmba_pipelines.rounds.rewriting import finish_rewriting, rewriting
+from rlmba_pipelines.rounds.rewriting import Rewriting, finish_rewriting, rewriting
 from rlmba_pipelines.rounds.tidy import remove_attempts, sweep
+from rlmba_pipelines.rounds.withdrawn_media import delete_media, remember_media
 from rlmba_pipelines.simulation.tables import MEDIA
 from rlmba_pipelines.sources.manifest import MODALITIES
-from rlmba_pipelines.sources.media import MediaRoot, is_reference
 
 Write = Callable[[Path], object]  # writes what a file is to become
 Erase = Callable[[Path, set[str]], Write | None]  # committed file, ids -> how it is written without them; None: it is
-MEDIA_LEFT = "withdrawn_media.json"  # in the experiment's folder: withdrawn sample -> its media files, until deleted
 SHOWN = (*MEDIA, "guess", "proposed_chain", "explanation")  # columns that show a sample
 
 
@@ -63,7 +73,8 @@ def withdraw(
             another sample shares stays, and so does a member of an archive.
 
     Raises:
-        UserError: the experiment does not know one of the samples, or the folder is not there.
+        UserError: the experiment does not know one of the samples, the folder is not there, or a sheet that shows one
+            holds answers that were not imported.
     """
     if media_folder and not media_folder.is_dir():
         raise UserError(f"There is no folder {media_folder} with the media; bring it there, or leave --delete-media.")
@@ -75,10 +86,11 @@ def withdraw(
             unknown = sorted(set(sample_ids) - known)
             if unknown:
                 raise UserError(f"Experiment {experiment.name!r} has no sample {unknown[0]!r}; nothing was withdrawn.")
+            _refuse_unimported(experiment, set(sample_ids), ledger)
             theirs = samples["sample_id"].isin(set(sample_ids))
-            _remember_media(experiment, {**_media_left(experiment), **_media_of(samples[theirs])})
+            remember_media(experiment, samples[theirs])
             new = ledger.withdraw(sorted(set(sample_ids)), reason)
-        media = _delete_media(experiment, set(sample_ids), samples[~theirs], media_folder) if media_folder else ()
+        media = delete_media(experiment, set(sample_ids), samples[~theirs], media_folder) if media_folder else ()
         files = erase_withdrawn(experiment)
     return Withdrawn(new, files, media, _elsewhere(experiment, set(sample_ids)))
 
@@ -99,9 +111,12 @@ def erase_withdrawn(experiment: Experiment) -> int:
         return 0
     with Ledger(experiment.ledger_path) as ledger:
         gone = set(ledger.withdrawn())
-    if not gone:
-        return 0
+        if not gone:
+            return 0
+        _refuse_unimported(experiment, gone, ledger)
     with rewriting(experiment) as new:
+        for commit, batch in _batches_without(experiment, gone):
+            _hand_out(experiment, commit, batch, new)
         for commit in experiment.commits():
             for name, place in commit.files.items():
                 path, erase = experiment.data_path / place, _ERASE.get(name.rpartition(".")[2])
@@ -121,6 +136,42 @@ def erase_withdrawn(experiment: Experiment) -> int:
                 remove(bundle)
     _forget_answers(experiment, gone)
     return len(new.files)
+
+
+def _batches_without(experiment: Experiment, gone: set[str]) -> Iterator[tuple[Commit, pd.DataFrame]]:
+    """Every commit whose batch still shows one of the samples, and that batch when it does not."""
+    for commit in experiment.commits():
+        if f"{commit.stage}.annotation_batch" in commit.files:
+            batch = read_table(experiment.path_of(commit.stage, "annotation_batch"))
+            if _blanked(batch, gone):
+                yield commit, batch
+
+
+def _refuse_unimported(experiment: Experiment, gone: set[str], ledger: Ledger) -> None:
+    """What people filled in where it lies is taken before it is written anew.
+
+    Raises:
+        UserError: a sheet that shows one of the samples was changed since, and not imported.
+    """
+    imported = ledger.imported()
+    for commit, _ in _batches_without(experiment, gone):
+        for role in HANDED_OUT:
+            path = experiment.path_of(commit.stage, role)
+            as_written = commit.digests.get(f"{commit.stage}.{role}")
+            if path.exists() and digest_of(path) not in {as_written, *imported}:
+                raise UserError(
+                    f"{path} shows a sample that is to be withdrawn and holds changes that were not imported; take its "
+                    f"answers with 'kedro rounds import FILE{experiment.flag()}', or remove it, and give the same "
+                    "command again."
+                )
+
+
+def _hand_out(experiment: Experiment, commit: Commit, batch: pd.DataFrame, new: Rewriting) -> None:
+    """The files for people anew, from the batch: nobody knows how they were saved since."""
+    explained = read_object(experiment.path_of(PREPARED, "setup")).get("explained", False)
+    texts = texts_of(sheet_of(batch, explained=explained or "proposed_chain" in batch))
+    for role, text in zip(HANDED_OUT, texts, strict=True):
+        new.replace(commit, f"{commit.stage}.{role}", partial(Path.write_text, data=text, encoding="utf-8", newline=""))
 
 
 def _without_rows(path: Path, gone: set[str]) -> Write | None:
@@ -146,9 +197,10 @@ def _relabeled(path: Path, gone: set[str]) -> Write | None:
     return table.to_parquet if changed.any() else None
 
 
-def _blanked(table: pd.DataFrame, theirs: pd.Series) -> bool:
-    """Empty what shows these samples; which they were, and what they cost, stays. Gives whether there was anything."""
+def _blanked(table: pd.DataFrame, gone: set[str]) -> bool:
+    """Empty what shows a sample; which it was, and what it cost, stays. Gives whether there was anything."""
     shown = [name for name in SHOWN if name in table]
+    theirs = table["sample_id"].isin(gone)
     changed = bool((table.loc[theirs, shown].fillna("") != "").any(axis=None))
     table.loc[theirs, shown] = ""
     return changed
@@ -156,22 +208,7 @@ def _blanked(table: pd.DataFrame, theirs: pd.Series) -> bool:
 
 def _blanked_parquet(path: Path, gone: set[str]) -> Write | None:
     table = read_table(path)
-    return table.to_parquet if _blanked(table, table["sample_id"].isin(gone)) else None
-
-
-def _blanked_sheet(path: Path, gone: set[str]) -> Write | None:
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    theirs = table["sample_id"].map(rearmed).isin(gone)
-    return partial(table.to_csv, index=False) if _blanked(table, theirs) else None
-
-
-def _blanked_tasks(path: Path, gone: set[str]) -> Write | None:
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    changed = [r for r in records if rearmed(r["sample_id"]) in gone and any(r.get(name) for name in SHOWN)]
-    for record in changed:
-        record.update({name: "" for name in SHOWN if name in record})
-    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    return (lambda target: target.write_text(lines, encoding="utf-8")) if changed else None
+    return table.to_parquet if _blanked(table, gone) else None
 
 
 def _taken(kind: Any) -> Erase:
@@ -197,8 +234,6 @@ _ERASE: Mapping[str, Erase] = {
     "quarantine": _without_lines,
     "labels_next": _relabeled,
     "annotation_batch": _blanked_parquet,
-    "annotation_sheet": _blanked_sheet,
-    "annotation_tasks": _blanked_tasks,
     "encoded": _taken(FeaturesDataset),
     "features": _taken(FeaturesDataset),
     "predictions": _taken(PredictionsDataset),
@@ -220,46 +255,11 @@ def forget_features(data_path: Path, samples: pd.DataFrame, gone: set[str]) -> N
 def _forget_answers(experiment: Experiment, gone: set[str]) -> None:
     """Take what annotation servers said of withdrawn samples out of the answer files; the ledger keeps the bill."""
     for path in experiment.folder.glob("answers/*.jsonl"):
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line]  # a text may hold U+2028
         kept = [line for line in lines if rearmed(json.loads(line)["sample_id"]) not in gone]
         if len(kept) < len(lines):
             with replacing(path) as temporary:
-                temporary.write_text("".join(kept), encoding="utf-8")
-
-
-def _media_of(samples: pd.DataFrame) -> dict[str, list[str]]:
-    """Sample -> references to its media files."""
-    rows = samples[["sample_id", *(m for m in MODALITIES if m in samples)]].to_dict("records")
-    return {
-        row["sample_id"]: [row[m] for m in MODALITIES if row.get(m) and is_reference(m, row[m])] for row in rows
-    }
-
-
-def _media_left(experiment: Experiment) -> dict[str, list[str]]:
-    """``_media_of`` withdrawn samples whose files nobody has asked to delete, or that a kill has left."""
-    path = experiment.folder / MEDIA_LEFT
-    return read_object(path) if path.exists() else {}
-
-
-def _remember_media(experiment: Experiment, left: dict[str, list[str]]) -> None:
-    with replacing(experiment.folder / MEDIA_LEFT) as temporary:
-        temporary.write_text(json.dumps(left))
-
-
-def _delete_media(experiment: Experiment, gone: set[str], others: pd.DataFrame, folder: Path) -> tuple[Path, ...]:
-    """Delete the files of withdrawn samples that no other sample reads, by whatever name, and links that lead there."""
-    root, left = MediaRoot(folder), _media_left(experiment)
-
-    def files(media: Mapping[str, list[str]]) -> dict[Path, Path]:
-        return {path: path.resolve() for references in media.values() for ref in references for path in root.files(ref)}
-
-    read = set(files(_media_of(others)).values())
-    theirs = {path: file for path, file in files({i: left[i] for i in gone & left.keys()}).items() if file not in read}
-    for path in (*theirs.values(), *theirs.keys()):
-        with writing(path):
-            path.unlink(missing_ok=True)
-    _remember_media(experiment, {i: references for i, references in left.items() if i not in gone})
-    return tuple(sorted(set(theirs.values())))
+                temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
 
 def _elsewhere(experiment: Experiment, gone: set[str]) -> tuple[str, ...]:

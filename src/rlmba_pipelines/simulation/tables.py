@@ -28,6 +28,7 @@ GIVEN = "manifest"  # the annotator of labels that were there before the run and
 NOBODY = "nobody"  # the annotator of a sample that was withdrawn before anybody was asked
 OTHER = "(another class)"
 KNOWN = "known_"  # starts columns of a selection that hold what was known of a sample when it was chosen
+LEAST_LABELS = 2  # to train on, of the start batch
 MEDIA = ("image", "text", "audio", "video")
 
 Answer = Callable[[pd.DataFrame], pd.DataFrame]
@@ -112,6 +113,11 @@ def arms_of(labels: pd.DataFrame, sample_ids: np.ndarray) -> np.ndarray:
         return np.full(len(sample_ids), UNLABELED, dtype=np.int64)
     arm = labels.set_index("sample_id")["arm"].reindex(sample_ids)
     return arm.fillna(UNLABELED).to_numpy(dtype=np.int64)
+
+
+def n_trainable(labels: pd.DataFrame) -> int:
+    """How many rows of a label table a model can be trained on."""
+    return int(((labels["purpose"] == TRAINING) & ~labels["label"].isin(NOT_LABELS)).sum())
 
 
 def spent(labels: pd.DataFrame, n_validation: int) -> int:

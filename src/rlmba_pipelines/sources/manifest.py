@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
@@ -19,7 +20,8 @@ from typing import NoReturn
 import pandas as pd
 
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.records import Record, quoted, read_records
+from rlmba_pipelines.ledger import canonical_label, fault_of_class
+from rlmba_pipelines.records import Record, bytes_of, quoted, read_records
 
 MODALITIES = ("image", "text", "audio", "video")
 OPTIONAL = ("label", "split", "group", "cost")
@@ -33,7 +35,7 @@ def read_manifest(
     """The manifest as one canonical table.
 
     Args:
-        path: a ``.csv`` (UTF-8, comma), ``.jsonl``/``.ndjson`` or ``.parquet`` file.
+        path: a ``.csv`` (UTF-8; commas, semicolons or tabs), ``.jsonl``/``.ndjson`` or ``.parquet`` file.
         modalities: the modalities to keep; empty keeps all that the manifest has.
         prices: modality -> what it adds to the cost of a sample that has it, where the manifest gives no cost.
 
@@ -135,12 +137,14 @@ def _check_record(
     cost = _number(cost_text) if cost_text else usual
     if cost is None:
         refuse(f"the cost {quoted(cost_text)} is not a nonnegative number; correct it or leave it empty for 1.")
-    label = cells.get("label", "")
+    label = canonical_label(cells.get("label", ""))
+    if label and (fault := fault_of_class(label)):
+        refuse(f"the label {quoted(label)} {fault}, so nobody could answer it; rename the class.")
     group = cells.get("group", "")
     return {
         "sample_id": sample_id,
         **media,
-        "label": label if label.strip() else "",
+        "label": label,
         "split": split,
         "group": group if group.strip() else sample_id,
         "cost": cost,
@@ -164,19 +168,14 @@ def _number(text: str) -> float | None:
 
 
 def _read_records(path: Path) -> tuple[list[str], Iterable[Record]]:
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UserError(
             f"{path}: this is a folder; name the manifest in it, or read it as a public data set: "
             f"--env food101, kinetics_sounds or vggsound."
         )
     if path.suffix.lower() not in (".csv", ".jsonl", ".ndjson", ".parquet"):
         raise UserError(f"{path.name}: a manifest is a .csv, .jsonl or .parquet file; save it as one of these.")
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; give the path of your manifest as ingest.manifest.")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: the file cannot be read ({error.strerror}); check its permissions.") from error
+    data = bytes_of(path, "give the path of your manifest with --manifest")
     if path.suffix.lower() == ".parquet":
         return _from_parquet(data, path.name)
     columns, records = read_records(data, path)

@@ -12,6 +12,7 @@ are read into the same records.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ import pandas as pd
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.learning.vlm.choices import LETTERS, letter_of, lettered
 from rlmba_pipelines.learning.vlm.explanations import fault_of_regions
-from rlmba_pipelines.records import decoded, quoted
+from rlmba_pipelines.records import bytes_of, decoded, quoted
 from rlmba_pipelines.sources.trees import own_text, refuse_layout
 
 Record = dict[str, Any]
@@ -44,14 +45,12 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         UserError: a line is not such an object; the row is named.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UserError(f"{path}: this is a folder; name the JSON Lines file with the questions in it.")
-    if not path.is_file():
-        raise UserError(
-            f"{path}: there is no such file; give your questions as JSON Lines with --manifest, or make the generated "
-            "ones with 'make data-scenes'."
-        )
-    return manifest_of(records_of(decoded(path.read_bytes(), path.name), path.name), path.name)
+    data = bytes_of(
+        path, "give your questions as JSON Lines with --manifest, or make the generated ones with 'make data-scenes'"
+    )
+    return manifest_of(records_of(decoded(data, path.name), path.name), path.name)
 
 
 def records_of(text: str, name: str) -> Iterator[tuple[int, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ import pandas as pd
 
 from rlmba_pipelines.config import RoundsConfig
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.ledger import canonical_label, fault_of_class
+from rlmba_pipelines.records import quoted
 from rlmba_pipelines.sources.manifest import MODALITIES
 from rlmba_pipelines.sources.questions import choices_of, letters_of
 
@@ -71,9 +74,9 @@ def divide(manifest: pd.DataFrame, rounds: RoundsConfig) -> Roster:
                 f"rounds.{name} is {size}, but the pool has only {len(pool)} samples; "
                 f"lower it (--{name.replace('_', '-')}) or add samples."
             )
-    told = ["sample_id", "label", *(["explanation"] if "explanation" in manifest else [])]
+    columns = ["sample_id", "label", *(["explanation"] if "explanation" in manifest else [])]
     validation, test = (
-        manifest[(manifest["split"] == split) & has_label][told].reset_index(drop=True)
+        manifest[(manifest["split"] == split) & has_label][columns].reset_index(drop=True)
         for split in ("validation", "test")
     )
     if validation.empty and test.empty and rounds.validation_share == 0:
@@ -81,7 +84,8 @@ def divide(manifest: pd.DataFrame, rounds: RoundsConfig) -> Roster:
             "There is nothing to measure accuracy on: add rows with split 'validation' to the manifest or "
             "set rounds.validation_share above 0, so that a random slice is labeled for it."
         )
-    unknown = sorted(set(manifest.loc[has_label, "label"]) - set(rounds.classes)) if rounds.classes else []
+    told = _told(rounds.classes)
+    unknown = sorted(set(manifest.loc[has_label, "label"]) - set(told)) if told else []
     if unknown:
         raise UserError(
             f"The manifest has the label {unknown[0]!r}, which is not one of rounds.classes; add it or drop its rows."
@@ -91,18 +95,18 @@ def divide(manifest: pd.DataFrame, rounds: RoundsConfig) -> Roster:
             f"rounds.budget is {rounds.budget}, but the {len(validation)} given validation labels count as paid for, "
             "so nothing is left to buy; raise it (--budget)."
         )
-    labeled = pool[pool["label"] != ""][told].reset_index(drop=True)
+    labeled = pool[pool["label"] != ""][columns].reset_index(drop=True)
     simulated = annotator == "simulated"
     choices, letters = choices_of(manifest), letters_of(manifest)
     known = {*manifest.loc[has_label, "label"], *letters} if simulated else set[str]()
     if len(choices) == len(manifest):  # nothing but letters can be said, also where nobody has said them yet
         known |= set(letters)
-    classes = rounds.classes or tuple(sorted(known))
+    classes = told or tuple(sorted(known))
     if simulated and len(classes) < 2:
         raise UserError("All labels of the manifest are the same; two classes are the least that can be learned.")
     given = labeled.iloc[0:0] if simulated else labeled
     modalities = [name for name in MODALITIES if name in manifest]
-    samples = manifest.drop(columns=told[1:])
+    samples = manifest.drop(columns=columns[1:])
     samples.loc[in_pool, [name for name in SECRET if name in samples]] = ""
     return Roster(
         samples=samples.reset_index(drop=True),
@@ -126,3 +130,12 @@ def divide(manifest: pd.DataFrame, rounds: RoundsConfig) -> Roster:
             "n_test": len(test),
         },
     )
+
+
+def _told(names: Sequence[str]) -> tuple[str, ...]:
+    """``rounds.classes``, each once and as it is spelled in answers."""
+    found = tuple(dict.fromkeys(map(canonical_label, names)))
+    for name in found:
+        if fault := fault_of_class(name):
+            raise UserError(f"rounds.classes has the name {quoted(name)}, which {fault}; rename the class.")
+    return found

@@ -9,7 +9,7 @@ import pandas as pd
 from rlmba_pipelines.config import BalanceConfig, LabelingConfig, PolicyConfig, RoundsConfig
 from rlmba_pipelines.datasets import Answers
 from rlmba_pipelines.labeling import SETTLED, PeopleOracle, SimulatedOracle, resolve, sheet_of
-from rlmba_pipelines.learning.types import Features, Predictions
+from rlmba_pipelines.learning.types import Features, Predictions, UserError
 from rlmba_pipelines.simulation import decide, steps, tables
 
 
@@ -140,6 +140,7 @@ def buy_labels(
 
     Raises:
         WaitingForLabels: people have not answered everything yet.
+        UserError: they have, but too little of the start batch can be trained on.
     """
     this_round = round_state["round_idx"]
     withdrawn = answers.withdrawn()
@@ -153,7 +154,13 @@ def buy_labels(
     settled = resolved[resolved["state"] == SETTLED]
     oracle = PeopleOracle(resolved, closed=this_round in closed)
     answered = tables.add_answers(labels, annotation_batch, oracle.label)
-    return rows.iloc[:0], tables.with_corrections(answered, settled, withdrawn)
+    labels_next = tables.with_corrections(answered, settled, withdrawn)
+    if this_round == 0 and (n := tables.n_trainable(labels_next)) < tables.LEAST_LABELS:
+        raise UserError(
+            f"The answers to the start batch come to {n} training labels, and {tables.LEAST_LABELS} are the least that "
+            "can be learned from; give labels to more of its samples with 'kedro rounds import FILE --correct'."
+        )
+    return rows.iloc[:0], labels_next
 
 
 def close_round(state: dict[str, Any], annotation_batch: pd.DataFrame) -> dict[str, Any]:
