@@ -189,7 +189,7 @@ def test_media_that_a_withdrawal_left_can_be_deleted_later(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(withdraw, "_delete_media", kill)
+        patch.setattr(withdraw, "delete_media", kill)
         with pytest.raises(Killed):
             withdraw.withdraw(experiment, ["s0000", "s0001"], "asked to", folder)
     withdraw.erase_withdrawn(experiment)
