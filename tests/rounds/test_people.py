@@ -419,3 +419,24 @@ def test_answers_count_wherever_the_command_is_given(
     output = project.ok("rounds", "import", str(answers), "--experiment", "a")
     assert "10 samples of round 1 wait for labels" in output
     assert not list(elsewhere.iterdir())
+
+
+def test_spellings_that_differ_by_capitals_are_told_and_corrections_after_the_last_model_say_when_they_count(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    truth, asked = _start(project, media)
+    assert "No class is known yet" in project.ok("rounds", "classes", "--experiment", "a")
+    typed = {s: truth[s].upper() if s == asked[0] else truth[s] for s in asked}
+    output = project.ok("rounds", "import", _answers(project, typed, annotator="ann"), "--experiment", "a")
+    assert f"{truth[asked[0]].upper()}, {truth[asked[0]]} differ by capitals alone" in output
+    for k in (1, 2):
+        opened = pd.read_csv(_sheet(project, f"round_{k:02d}"), dtype=str)["sample_id"].tolist()
+        answered = opened if k == 1 else opened[:4]
+        late = _answers(project, {s: truth[s] for s in answered}, annotator="ann")
+        output = project.ok("rounds", "import", late, "--experiment", "a")
+    output = project.ok("rounds", "close", "--experiment", "a")
+    assert "; 4 more bought" in output
+    right = _answers(project, {asked[0]: truth[asked[0]]}, annotator="ann")
+    output = project.ok("rounds", "import", right, "--correct", "--experiment", "a")
+    assert "1 corrected" in output
+    assert "does not know them yet; those after the next batch do:  kedro rounds run --rounds 3" in output

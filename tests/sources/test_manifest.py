@@ -67,7 +67,9 @@ def test_only_the_modalities_that_are_asked_for_are_kept(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("id,text\na,x\n", "the column 'id' is not one that a manifest has; rename it to meta_id to keep it, or drop"),
+        ("id,text\na,x\n", "the column 'id' is not one that a manifest has; rename it to sample_id if it is that"),
+        ("sample_id,Image\na,x\n", "rename it to image if it is that, rename it to meta_Image to keep it, or drop it"),
+        ("sample_id,text,style\na,x,y\n", "has; rename it to meta_style to keep it, or drop it"),
         ("text\nx\n", "there is no sample_id column"),
         ("sample_id,label\na,x\n", "there is no modality column; add at least one of image, text, audio, video"),
         ("sample_id,text,text\na,x,y\n", "the column 'text' occurs twice"),

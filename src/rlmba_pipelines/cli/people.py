@@ -50,6 +50,11 @@ def settle(found: Experiment, imported: Imported, *, scheduled: bool = False) ->
     )
     if opened and len(opened.disputed):
         tell_disputes(found, len(opened.disputed))
+    if opened is None and imported.accepted + imported.corrected and (done := found.rounds_done()) > 0:
+        click.echo(
+            "The model that is there does not know them yet; those after the next batch do:  "
+            f"kedro rounds run --rounds {done + 1}{found.flag()}"
+        )
     if opened and not n_open and not scheduled:
         go_on(found)
 
@@ -79,5 +84,8 @@ def classes_command(found: Experiment, names: tuple[str, ...]) -> None:
     if names:
         _taken(found, add_classes(found, names, parameters))
         return
-    for name in sorted(known_classes(found, parameters)):
+    known = sorted(known_classes(found, parameters))
+    for name in known:
         click.echo(name)
+    if not known:
+        click.echo("No class is known yet; the first answers make them known, or 'classes NAME…'.", err=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
 
 from rlmba_pipelines.learning.types import UserError
@@ -54,11 +56,19 @@ def tell_rows(found: Experiment, imported: Imported, told: set[str]) -> None:
     new = [line for line, reason in zip(lines, reasons, strict=True) if reason not in told]
     for line in new:
         click.secho(line, fg="yellow")
+    if any("answers already" in line for line in new):
+        click.echo("To correct what somebody said before, say who:  --correct --by NAME, or a column 'annotator'.")
     if any("is not one of" in line for line in new):
         click.echo(f"A class that is right but new:  kedro rounds classes NAME{found.flag()}")
     told.update(reasons)
     if imported.new_classes:
         click.echo(f"classes met for the first time: {', '.join(imported.new_classes)}")
+        alike = Counter(name.casefold() for name in imported.new_classes)
+        twins = [name for name in imported.new_classes if alike[name.casefold()] > 1]
+        if twins:
+            click.secho(
+                f"{', '.join(twins)} differ by capitals alone; 'import --correct' mends what is a mistake.", fg="yellow"
+            )
 
 
 def tell_server(found: Experiment, round_idx: int) -> None:

@@ -30,7 +30,7 @@ from rlmba_pipelines.rounds.systems import SYSTEMS
 from rlmba_pipelines.rounds.unroll import FINAL, REPORT, START, stage_name
 from rlmba_pipelines.rounds.withdraw import finish_what_was_killed
 from rlmba_pipelines.simulation.budget import why_stop
-from rlmba_pipelines.simulation.tables import n_training
+from rlmba_pipelines.simulation.tables import GIVEN, n_training
 
 Say = Callable[[str], None]
 RUN_STATUS = "pipeline-run-hook"
@@ -251,7 +251,8 @@ def n_training_labels(experiment: Experiment, stage: str) -> int:
 
 
 def _summary(experiment: Experiment, k: int, seconds: float) -> str:
-    bought = len(read_table(experiment.path_of(stage_name(k), "annotation_batch")))
+    labels = read_table(experiment.path_of(stage_name(k), "labels_next"))
+    bought = int(((labels["round"] == k) & (labels["annotator"] != GIVEN)).sum())  # some may have gone back unanswered
     if k == 0:
         return f"{START}: start batch of {bought:,} labels bought, {seconds:.1f} s"
     return f"{_measured(experiment, stage_name(k), stage_name(k))}; {bought:,} more bought, {seconds:.1f} s"

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import NoReturn
@@ -26,6 +27,7 @@ from rlmba_pipelines.records import Record, bytes_of, quoted, read_records
 MODALITIES = ("image", "text", "audio", "video")
 OPTIONAL = ("label", "split", "group", "cost")
 SPLITS = ("pool", "validation", "test")
+MEANT = {"id": "sample_id", "picture": "image", "photo": "image", "caption": "text", "class": "label"}
 CELL_TYPES = (str, bool, int, float, Decimal, date, time, NoneType)  # of Parquet; a timestamp is a date
 
 
@@ -91,6 +93,8 @@ def _check_columns(columns: Sequence[str], wanted: Sequence[str], name: str) -> 
         if column not in known and not column.startswith("meta_"):
             plain = column.isprintable() and len(column) < 40 and column.strip()
             advice = f"rename it to meta_{column} to keep it" if plain else "give it a name that starts meta_"
+            meant = MEANT.get(column.strip().lower()) or next(iter(get_close_matches(column.lower(), known, n=1)), None)
+            advice = f"rename it to {meant} if it is that, {advice}" if meant and meant not in columns else advice
             raise UserError(
                 f"{name}: the column {quoted(column)} is not one that a manifest has; {advice}, or drop it."
             )
