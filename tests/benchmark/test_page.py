@@ -61,6 +61,15 @@ def test_the_best_baseline_is_no_variant_of_the_candidate():
     assert "`under_use`" in unrun
 
 
+def test_what_was_run_on_some_sets_alone_is_told_with_those_it_was_not_run_on():
+    more = made_up_runs((MAIN,), {"entropy": 0.5, "unimodal:image:margin": 0.4})
+    text = written(pd.concat([made_up_runs((MAIN,)), more, made_up_runs((MAIN,)).assign(set="emoji-70")]))
+    unrun = next(line for line in text.splitlines() if line.startswith("Strategies: "))
+    assert "`entropy` on emoji-70" in unrun
+    assert "`unimodal:…:margin` on emoji-70, `unimodal:…:badge`." in unrun
+    assert "`random`" not in unrun
+
+
 def test_under_use_is_told_where_it_was_measured():
     text = written(made_up_runs((MAIN, "under_use")))
     assert "| tux-13 | rl_mba | 30.00 | -20.00 [-20.00, -20.00] |" in text

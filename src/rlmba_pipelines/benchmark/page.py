@@ -104,19 +104,19 @@ def _not_run(protocol: Protocol, values: pd.DataFrame) -> list[str]:
     """What the full plan holds and this page does not."""
     sets = list(dict.fromkeys(values["set"]))
     found = set(values[["condition", "strategy", "set"]].itertuples(index=False, name=None))
-    everywhere = [name for name in protocol.strategies["full"] if not any((MAIN, name, one) in found for one in sets)]
+    of_main = {(name, one) for condition, name, one in found if condition == MAIN}
+    alone = [f"unimodal:…:{name}" for name in protocol.unimodal]
+    of_main |= {(f"unimodal:…:{name.rpartition(':')[2]}", one) for name, one in of_main if name.startswith("unimodal:")}
     under = {(condition, one) for condition, _, one in found}
-    controls = {name: [one for one in sets if (name, one) not in under] for name in protocol.controls}
-    told = [
-        f"`{name}`" + ("" if len(left) == len(sets) else f" on {', '.join(left)}")
-        for name, left in controls.items()
-        if left
-    ]
     lines = []
-    if everywhere:
-        lines.append("Strategies: " + ", ".join(f"`{name}`" for name in everywhere) + ".")
-    if told:
-        lines.append("Controls: " + ", ".join(told) + ".")
+    for kind, names, there in (
+        ("Strategies", (*protocol.strategies["full"], *alone), of_main),
+        ("Controls", tuple(protocol.controls), under),
+    ):
+        left = [(name, [one for one in sets if (name, one) not in there]) for name in names]
+        told = [f"`{name}`" + ("" if len(on) == len(sets) else f" on {', '.join(on)}") for name, on in left if on]
+        if told:
+            lines.append(f"{kind}: " + ", ".join(told) + ".")
     return ["## Not run yet", "", " ".join(lines), ""] if lines else []
 
 
