@@ -39,6 +39,15 @@ def standing_project(folder: Path) -> Iterator[Project]:
         yield project
 
 
+@contextmanager
+def waiting_project(folder: Path, n: int, *sizes: str) -> Iterator[Project]:
+    """A standing project whose experiment ``a``, over ``n`` samples without labels, waits for its start batch."""
+    with standing_project(folder) as project:
+        manifest = write_media(folder / "media", n, ("image", "text"), labeled=False, split=False)
+        project.ok("rounds", "run", "--manifest", str(manifest), *sizes, "--rounds", "1", "--experiment", "a")
+        yield project
+
+
 def write_media(
     folder: Path, n: int, modalities: Sequence[str], *, labeled: bool = True, split: bool = True, seed: int = 0
 ) -> Path:

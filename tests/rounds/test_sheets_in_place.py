@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from conftest import Project, standing_project, write_media
+from conftest import Project, waiting_project
 from rlmba_pipelines.rounds.commits import Experiment
 
 COLORS = ("red", "green", "blue", "gray")
@@ -18,11 +18,8 @@ NAME = ("--experiment", "a")
 
 @pytest.fixture(scope="module")
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    folder = tmp_path_factory.mktemp("asked")
-    with standing_project(folder) as project:
-        manifest = write_media(folder / "media", 100, ("image", "text"), labeled=False, split=False)
-        sizes = ("--start-size", "20", "--query-size", "10", "--rounds", "1")
-        project.ok("rounds", "run", "--manifest", str(manifest), *sizes, *NAME)
+    sizes = ("--start-size", "20", "--query-size", "10")
+    with waiting_project(tmp_path_factory.mktemp("asked"), 100, *sizes) as project:
         yield project
 
 
