@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from conftest import Project, waiting_project
+from conftest import Project, waiting_project, write_media
 from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.simulation import tables
 
