@@ -34,6 +34,7 @@ from rlmba_pipelines.simulation.budget import Money, affordable, batch_size, pri
 from rlmba_pipelines.simulation.decide import Observation, learned, prior_of, score_of
 from rlmba_pipelines.simulation.measurement import held_labels
 from rlmba_pipelines.simulation.tables import (
+    LEAST_LABELS,
     TRAINING,
     VALIDATION,
     arms_of,
@@ -46,8 +47,6 @@ from rlmba_pipelines.simulation.tables import (
     spoiled_ids,
     with_known,
 )
-
-LEAST_TRAINED = 2  # labels of a start batch that are to train on: one class is no question
 
 
 def first_state(modalities: Sequence[str], classes: Sequence[str], seed: int, policy: PolicyConfig) -> RoundState:
@@ -162,7 +161,7 @@ def choose_start(
     """
     seen_ids = looked_at_ids(pool_ids, given, rounds.candidates, state.rng("candidates"))
     view = view_of(features, seen_ids, given, known_classes(classes, given), state)
-    whole = max(LEAST_TRAINED, batch_size(rounds.start_size or rounds.query_size, len(pool_ids)))
+    whole = max(LEAST_LABELS, batch_size(rounds.start_size or rounds.query_size, len(pool_ids)))
     share = _slice_share(n_validation, state, rounds)
     if len(given) >= whole:  # enough to train on is there; what is missing is a fair sample to measure on
         whole, share = len(given) + round(whole * share), 1.0
@@ -221,7 +220,7 @@ def _choose(
     size = min(size, len(candidate_ids))
     if size == 0 or state.stopped:
         return empty_batch(state.round_idx)
-    most = max(0, size - LEAST_TRAINED) if state.round_idx == 0 and validation_share < 1 else size
+    most = max(0, size - LEAST_LABELS) if state.round_idx == 0 and validation_share < 1 else size
     n_slice = min(most, max(1, round(size * validation_share))) if validation_share else 0
     slice_ids = np.sort(state.rng("validation").permutation(candidate_ids)[:n_slice])
     frames = []
