@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS ?= 1
 export KEDRO_LOGGING_CONFIG ?= conf/logging.yml
 
-.PHONY: help run test test-gpu test-statistical viz viz-site data data-emoji data-tuxpaint data-han e2e-label-studio e2e-mlflow e2e-airflow airflow-dag handoff-screenshots report-screenshots run-vqa data-scenes bench bench-vqa bench-full bench-overhead bench-selection ablations policy durability science docs clean distclean install lint types imports
+.PHONY: help run test test-gpu test-statistical test-slow viz viz-site data data-emoji data-tuxpaint data-han e2e-label-studio e2e-mlflow e2e-airflow airflow-dag handoff-screenshots report-screenshots run-vqa data-scenes bench bench-vqa bench-full bench-overhead bench-selection ablations policy durability science docs clean distclean install lint types imports
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -44,6 +44,9 @@ test-gpu: install  ## the loop on CUDA, checked against the CPU
 
 test-statistical: install  ## laws of chance over many seeds
 	@$(BIN)/python -m pytest -m statistical
+
+test-slow: install  ## what takes long: memory by the size of the pool
+	@$(BIN)/python -m pytest -m slow
 
 viz: install  ## the lineage of all rounds in the browser (kedro-viz, http://127.0.0.1:4141)
 	@$(BIN)/kedro viz run --host 127.0.0.1

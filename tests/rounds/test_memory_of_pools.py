@@ -6,11 +6,14 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from conftest import ROOT
 
 BYTES_PER_SAMPLE = 1_500  # ids, texts and labels; features alone would be 2,500 here, predictions and terms as much
 
 
+@pytest.mark.slow
 def test_a_pool_three_times_as_large_takes_hardly_more_memory() -> None:
     command = [sys.executable, str(ROOT / "scripts" / "pool_memory.py"), "--samples", "22000", "66000"]
     result = subprocess.run([*command, "--candidates", "5000"], capture_output=True, text=True)
