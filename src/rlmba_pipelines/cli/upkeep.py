@@ -87,6 +87,8 @@ def withdraw_command(found: Experiment, sample_ids: tuple[str, ...], reason: str
         f"{done.new} samples withdrawn; {done.files} committed files written anew, {len(done.media)} media deleted. "
         "What was exported before lies with whoever has it."
     )
+    if done.files:
+        click.echo(f"The report and bundles that showed them are removed; 'kedro rounds run{found.flag()}' reports anew.")
     for name in done.elsewhere:
         click.secho(f"experiment {name!r} holds them too:  add --experiment {name}", fg="yellow")
 
