@@ -48,7 +48,7 @@ def test_a_withdrawn_sample_is_never_seen_again_and_its_bill_stays(
             next(s for s in table.index[table["split"] == "test"])]  # fmt: skip
     output = project.ok("rounds", "withdraw", *gone, "--reason", "asked to", "--delete-media", "--experiment", "a")
     assert "3 samples withdrawn" in output
-    assert "report and bundles that showed them are removed" in output
+    assert "Report and bundles that showed them are removed" in output
     assert not any((manifest.parent / table.loc[s, "image"]).exists() for s in gone)
     with Ledger(project.path / "data/03_primary/a/ledger.sqlite") as ledger:
         assert (ledger.rows()["sample_id"] == gone[0]).sum() == 1

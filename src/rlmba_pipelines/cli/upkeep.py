@@ -88,7 +88,7 @@ def withdraw_command(found: Experiment, sample_ids: tuple[str, ...], reason: str
         "What was exported before lies with whoever has it."
     )
     if done.files:
-        click.echo(f"The report and bundles that showed them are removed; 'kedro rounds run{found.flag()}' reports anew.")
+        click.echo(f"Report and bundles that showed them are removed; 'kedro rounds run{found.flag()}' reports anew.")
     for name in done.elsewhere:
         click.secho(f"experiment {name!r} holds them too:  add --experiment {name}", fg="yellow")
 
