@@ -9,7 +9,8 @@ import torch
 import yaml
 from vlm_families import tiny
 
-from rlmba_pipelines.config import BY_MODEL, Parameters, VlmConfig
+from rlmba_pipelines.config import Parameters, VlmConfig
+from rlmba_pipelines.config.vlm import BY_MODEL
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.models.vlm.backbone import computing
 

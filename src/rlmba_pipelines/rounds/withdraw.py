@@ -7,7 +7,7 @@ since erasing what is erased already changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -86,7 +86,7 @@ def withdraw(
             unknown = sorted(set(sample_ids) - known)
             if unknown:
                 raise UserError(f"Experiment {experiment.name!r} has no sample {unknown[0]!r}; nothing was withdrawn.")
-            _refuse_unimported(experiment, set(sample_ids), ledger)
+            _refuse_unimported(experiment, _batches_without(experiment, set(sample_ids)), ledger)
             theirs = samples["sample_id"].isin(set(sample_ids))
             remember_media(experiment, samples[theirs])
             new = ledger.withdraw(sorted(set(sample_ids)), reason)
@@ -113,9 +113,10 @@ def erase_withdrawn(experiment: Experiment) -> int:
         gone = set(ledger.withdrawn())
         if not gone:
             return 0
-        _refuse_unimported(experiment, gone, ledger)
+        batches = list(_batches_without(experiment, gone))
+        _refuse_unimported(experiment, batches, ledger)
     with rewriting(experiment) as new:
-        for commit, batch in _batches_without(experiment, gone):
+        for commit, batch in batches:
             _hand_out(experiment, commit, batch, new)
         for commit in experiment.commits():
             for name, place in commit.files.items():
@@ -147,14 +148,17 @@ def _batches_without(experiment: Experiment, gone: set[str]) -> Iterator[tuple[C
                 yield commit, batch
 
 
-def _refuse_unimported(experiment: Experiment, gone: set[str], ledger: Ledger) -> None:
+def _refuse_unimported(experiment: Experiment, batches: Iterable[tuple[Commit, pd.DataFrame]], ledger: Ledger) -> None:
     """What people filled in where it lies is taken before it is written anew.
 
+    Args:
+        batches: of ``_batches_without``.
+
     Raises:
-        UserError: a sheet that shows one of the samples was changed since, and not imported.
+        UserError: a sheet of one of these was changed since, and not imported.
     """
     imported = ledger.imported()
-    for commit, _ in _batches_without(experiment, gone):
+    for commit, _ in batches:
         for role in HANDED_OUT:
             path = experiment.path_of(commit.stage, role)
             as_written = commit.digests.get(f"{commit.stage}.{role}")

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from rlmba_pipelines.config.block import Block
+from rlmba_pipelines.config.vlm import VlmConfig
 
 MAIN = "main"  # the experiment that is meant where nobody names one
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -17,13 +20,7 @@ Price = Annotated[float, Field(ge=0)]
 GRID_PIXELS, GRID_BANDS = 32, 40  # what encoders that are trained along see: image side, bands of a log-mel spectrum
 
 
-class _Block(BaseModel):
-    """Frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class MediaCaps(_Block):
+class MediaCaps(Block):
     """Limits on what one media file may unpack to; a file over a limit is set aside with its reason."""
 
     max_bytes: int = Field(200_000_000, gt=0)
@@ -31,7 +28,7 @@ class MediaCaps(_Block):
     max_seconds: float = Field(600.0, gt=0)
 
 
-class IngestConfig(_Block):
+class IngestConfig(Block):
     """Where the samples are and how they are divided."""
 
     # how --manifest is read
@@ -49,7 +46,7 @@ class IngestConfig(_Block):
     workers: int = Field(2, ge=1)  # processes that decode media, one thread each
 
 
-class EncodersConfig(_Block):
+class EncodersConfig(Block):
     """One key a modality: ``auto``, ``tiny``, or ``bundled:``, ``path:``, ``hub:``, ``torchvision:`` and a name."""
 
     image: str = "auto"
@@ -68,7 +65,7 @@ class EncodersConfig(_Block):
 SELF_TRAINING = 4000  # samples, where the loss knows probabilities
 
 
-class FusionConfig(_Block):
+class FusionConfig(Block):
     """The network that is retrained every round, on frozen features or together with small encoders."""
 
     @model_validator(mode="before")
@@ -107,7 +104,7 @@ class FusionConfig(_Block):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-class EvidenceConfig(_Block):
+class EvidenceConfig(Block):
     """How a model's opinion becomes Dirichlet evidence, and how opinions of modalities are fused."""
 
     source: Literal["ensemble", "edl", "temperature"] = "ensemble"
@@ -115,7 +112,7 @@ class EvidenceConfig(_Block):
     modality_terms: tuple[Literal["dissonance", "mutual_information", "expected_entropy"], ...] = ()  # of each one too
 
 
-class BalanceConfig(_Block):
+class BalanceConfig(Block):
     """AMCB: how modality weights follow the contributions measured on validation."""
 
     prior: Literal["uniform", "shapley", "published", "under_use"] = "shapley"
@@ -134,7 +131,7 @@ class BalanceConfig(_Block):
         return self.standalone or self.prior == "under_use"
 
 
-class DifficultyConfig(_Block):
+class DifficultyConfig(Block):
     """The calibrated probability that the model is wrong, learned from bought labels that it was not fitted on."""
 
     enabled: bool = False
@@ -144,7 +141,7 @@ class DifficultyConfig(_Block):
     ridge: float = Field(10.0, gt=0)  # penalty on the coefficients of the standardized terms
 
 
-class RewardConfig(_Block):
+class RewardConfig(Block):
     """What a policy is rewarded with after each round, on validation."""
 
     forecast: bool = True  # gain over what the learning curve promised; false: over the round before
@@ -152,11 +149,11 @@ class RewardConfig(_Block):
     cost_weight: float = Field(0.0, ge=0)  # accuracy that one unit of price is worth
 
 
-class PolicyConfig(_Block):
+class PolicyConfig(Block):
     """Which policy decides, and the prior θ it starts from: the ``Action`` of ``learning/types`` but its tilts."""
 
     name: Literal["fixed", "stage_adaptive", "bandit", "reinforce", "pretrained", "published", "vlm_stages"] = "fixed"
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     reward: RewardConfig = RewardConfig()
     fused_uncertainty: Share = 0.5
     fused_kernel: float = Field(0.2, ge=0)
@@ -167,74 +164,18 @@ class PolicyConfig(_Block):
     difficulty: Share = 0.0  # share of the learned difficulty in the utility; needs difficulty.enabled
 
 
-class Plateau(_Block):
+class Plateau(Block):
     """Stop when the last ``rounds`` rounds together brought less than ``min_gain`` of accuracy."""
 
     rounds: int = Field(3, ge=1)
     min_gain: float = Field(0.005, ge=0)
 
 
-# What hangs on the model, where nothing is told: of the tiny one, and of weights of one's own
-BY_MODEL: Mapping[str, tuple[float, float]] = {
-    "lora_rank": (0, 16),
-    "epochs": (20.0, 4.0),
-    "learning_rate": (2e-3, 1e-4),
-    "weight_decay": (0.1, 0.0),
-    "accumulate": (1, 16),
-    "max_tokens": (48, 256),
-    "predict_batch_size": (256, 8),
-}
-
-
-class VlmConfig(_Block):
-    """Active-VLM: the model that learns to answer, its losses, and how its doubt is measured."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_model(cls, told: Any) -> Any:
-        if not isinstance(told, Mapping):
-            return told
-        own = told.get("model", "tiny") != "tiny"
-        return {**told, **{name: usual[own] for name, usual in BY_MODEL.items() if told.get(name) is None}}
-
-    model: str = "tiny"  # tiny (made and taught captions here), or a folder or hub name of weights
-    offline: bool = True  # never ask a hub
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    amp: bool = True  # bfloat16 on CUDA; weights that learn stay float32
-    threads: int = Field(1, ge=1)
-    base_steps: int = Field(2600, ge=1)  # of tiny: captions of generated scenes, once; the result is cached
-    base_batch_size: int = Field(16, gt=0)
-    base_learning_rate: float = Field(3e-3, gt=0)
-    base_seed: int = Field(0, ge=0)
-    lora_rank: int = Field(0, ge=0)  # above 0: low-rank adapters of the language part alone (extra [vlm])
-    epochs: float = Field(20.0, gt=0)
-    min_steps: int = Field(1200, gt=0)
-    train_batch_size: int = Field(16, gt=0)
-    accumulate: int = Field(1, ge=1)  # parts that a batch is cut into
-    checkpoint_steps: int = Field(500, ge=0)  # after so many a training is kept, and gone on with if killed; 0: never
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(0.1, ge=0)
-    max_tokens: int = Field(48, gt=0)  # of chain and answer
-    chain_of_thought: bool = True  # learn and write the chain before the answer
-    rejection_sampling: bool = False  # learn sampled chains that reach the right answer too
-    contrast_steps: int = Field(0, ge=0)  # of contrastive reasoning: right against wrong chains (DPO); 0: off
-    contrast_beta: float = Field(2.0, gt=0)
-    contrast_learning_rate: float = Field(0.01, gt=0)  # as a share of learning_rate
-    reward_steps: int = Field(0, ge=0)  # of GRPO: sampled chains that end right are made likelier; 0: off
-    reward_learning_rate: float = Field(0.03, gt=0)  # as a share of learning_rate
-    attention: float = Field(0.0, ge=0, le=1)  # weight of the loss that shows one head where to look; 0: off
-    attention_layer: int = -1
-    attention_head: int = Field(0, ge=0)
-    chains: int = Field(4, ge=2)  # sampled of each question
-    temperature: float = Field(1.0, gt=0)
-    predict_batch_size: int = Field(256, gt=0)
-
-
-class RoundsConfig(_Block):
+class RoundsConfig(Block):
     """What is bought, by which strategy, and when to stop."""
 
     strategy: str = "herding"
-    strategy_options: dict[str, Any] = {}
+    strategy_options: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(0, ge=0)
     rounds: int = Field(5, ge=1)  # batches bought after the start batch
     start_size: int | None = Field(None, ge=2)  # labels bought before the first model; empty: as query_size
@@ -253,16 +194,17 @@ class RoundsConfig(_Block):
     reference: str | None = "random"  # strategy simulated beside the run for the report, where all labels are known
 
 
-class LabelingConfig(_Block):
+class LabelingConfig(Block):
     """How people answer, how their answers become one label, and what an answer costs."""
 
     annotators: int = Field(1, ge=1)  # answers wanted of each sample, of different people
     agreement: Literal["majority", "dawid_skene"] = "majority"
     min_agreement: float = Field(0.5, ge=0, lt=1)  # a label needs more of the votes (posterior) or an adjudicator
-    prices: dict[Literal["image", "text", "audio", "video"], Price] = {}  # added by a modality where no cost is given
+    # added by a modality where no cost is given
+    prices: dict[Literal["image", "text", "audio", "video"], Price] = Field(default_factory=dict)
 
 
-class LabelStudioConfig(_Block):
+class LabelStudioConfig(Block):
     """Where the annotation server is; the token for it comes from the environment or the credentials."""
 
     url: str = "http://127.0.0.1:8080"
@@ -271,14 +213,14 @@ class LabelStudioConfig(_Block):
     max_poll_seconds: float = Field(60.0, gt=0)  # and while none do
 
 
-class ReportConfig(_Block):
+class ReportConfig(Block):
     """What the report shows."""
 
     gallery_per_round: int = Field(60, ge=0)
     title: str = "Which samples were worth labeling"
 
 
-class BenchmarkConfig(_Block):
+class BenchmarkConfig(Block):
     """How much of ``conf/benchmark/protocol.yml`` is run."""
 
     plan: Literal["smoke", "standard", "full"] = "standard"
@@ -288,7 +230,7 @@ class BenchmarkConfig(_Block):
     workers: int = Field(2, ge=1)  # runs side by side, one thread each
 
 
-class TrackingConfig(_Block):
+class TrackingConfig(Block):
     """Whether rounds are told to MLflow and OpenLineage, and where those are."""
 
     mlflow: bool = False
@@ -297,7 +239,7 @@ class TrackingConfig(_Block):
     openlineage: tuple[str, ...] = ()  # servers and files of JSON Lines that get events; empty: off
 
 
-class Parameters(_Block):
+class Parameters(Block):
     """The whole of ``parameters_*.yml``, and the names that scope a run."""
 
     experiment: str = MAIN  # every file of a run lies under this name
