@@ -11,7 +11,6 @@ import gzip
 import json
 import logging
 import os
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -63,6 +62,18 @@ def pack() -> None:
             part.write_bytes(gzip.compress("".join(runs).encode(), mtime=0))
 
 
+def forget(sets: Iterable[str], conditions: Iterable[str], strategies: Iterable[str]) -> None:
+    """Finished runs that are wanted anew, here and packed; no conditions and no strategies mean all."""
+    for set_name in sets:
+        for condition in list(conditions) or ["*"]:
+            for strategy in list(strategies) or ["*"]:
+                for path in RUNS.glob(f"{set_name}/{condition}/{strategy.replace(':', '_')}/*.json"):
+                    path.unlink()
+        for archive in PACKED.glob(f"{set_name}.*.jsonl.gz"):
+            archive.unlink()
+    pack()
+
+
 def prepared_sets(protocol: Protocol, wanted: Iterable[str]) -> list[str]:
     """Names of the wanted sets that are ready; a set whose manifest is there gets its features now."""
     ready = []
@@ -87,7 +98,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=[], help="names in the protocol; default: all of the plan")
     parser.add_argument("--conditions", nargs="*", default=[], help="these alone, main or a control, of the full plan")
     parser.add_argument("--strategies", nargs="*", default=[], help="these alone, of the full plan")
-    parser.add_argument("--again", action="store_true", help="also the runs of these sets that are on file")
+    parser.add_argument("--again", action="store_true", help="also what is on file of these runs")
     parser.add_argument("--pack", action="store_true", help="only write the packed runs again, with today's options")
     options = parser.parse_args()
     if options.pack:
@@ -103,13 +114,10 @@ def main() -> None:
         raise SystemExit("None of the sets of this plan is on this machine; build one with 'make data-…'.")
     chosen = {"sets": sets, "conditions": options.conditions, "strategies": options.strategies}
     asked = {"experiment": "bench", "benchmark": {"plan": options.plan, "workers": options.workers, **chosen}}
-    if options.again:
-        for name in sets:
-            shutil.rmtree(RUNS / name, ignore_errors=True)
-            for archive in PACKED.glob(f"{name}.*"):
-                archive.unlink()
     sweep(RUNS, STALE_SECONDS)
     unpack()
+    if options.again:
+        forget(sets, options.conditions, options.strategies)
     try:
         Runner(Request(ROOT, None, asked))("benchmark", rounds=1)
     finally:

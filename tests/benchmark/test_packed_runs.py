@@ -64,6 +64,21 @@ def test_another_machine_goes_on_with_the_runs_of_the_first(bench, machine) -> N
     assert {path.name: path.read_bytes() for path in bench.PACKED.iterdir()} == packed
 
 
+def test_only_the_runs_that_are_wanted_anew_are_forgotten_and_do_not_come_back(bench, machine) -> None:
+    folder = machine("first")
+    kept = ["tux/main/margin/1000.json", "tux/noise/rl_mba/1000.json", "han/main/rl_mba/1000.json"]
+    anew = ["tux/main/rl_mba/1000.json", "tux/main/rl_mba/1001.json", "tux/main/unimodal_image_badge/1000.json"]
+    for place in (*kept, *anew):
+        run_on(folder, place, 0.5)
+    bench.pack()
+    bench.forget(["tux"], ["main"], ["rl_mba", "unimodal:image:badge"])
+    bench.unpack()
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.json")) == sorted(kept)
+    bench.forget(["tux"], [], [])
+    bench.unpack()
+    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*.json")] == ["han/main/rl_mba/1000.json"]
+
+
 def test_packing_gives_older_runs_the_options_that_came_later(bench, machine) -> None:
     first = machine("first")
     older = json.loads(json.dumps(SETTINGS))
