@@ -97,7 +97,6 @@ def file_of(project: Project, *arguments: str) -> Path:
 def test_simulated_rounds_are_a_chain_of_tasks_that_end_where_one_run_ends(
     project: Project, media: Callable[..., Path], load: Any
 ) -> None:
-    (project.path / "conf/local/parameters_rounds.yml").write_text("rounds: {reference: null}")
     options = ("--manifest", str(media(60)), "--annotator", "simulated", *SMALL, "--rounds", "1")
     path = file_of(project, "--schedule", "0 6 * * 1", "--", *options, *A)
     assert path.name == "rlmba_a_dag.py"
@@ -245,7 +244,6 @@ def test_bad_input_is_told_in_a_sentence(project: Project, arguments: tuple[str,
 @pytest.mark.airflow
 def test_a_real_airflow_parses_the_file_and_runs_two_rounds(project: Project, media: Callable[..., Path]) -> None:
     python = ROOT / ".venv-airflow" / "bin" / "python"
-    (project.path / "conf/local/parameters_rounds.yml").write_text("rounds: {reference: null}")
     home = project.path / "airflow"
     asked = ("--manifest", str(media(60)), *SMALL, "--annotator")
     for more in (("simulated", *A), ("label_studio", "--experiment", "people")):

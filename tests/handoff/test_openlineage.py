@@ -53,7 +53,7 @@ def checked(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def switch_on(project: Project, *places: str) -> None:
-    text = json.dumps({"tracking": {"openlineage": places}, "rounds": {"reference": None}})
+    text = json.dumps({"tracking": {"openlineage": places}})
     (project.path / "conf/local/parameters_tracking.yml").write_text(text)
 
 

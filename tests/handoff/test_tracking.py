@@ -22,7 +22,7 @@ import pytest
 from conftest import ROOT, SMALL, Project
 from rlmba_pipelines.rounds.commits import Experiment
 
-ON = "tracking: {{mlflow: true, uri: '{uri}', register_model: {register}}}\nrounds: {{reference: null}}"
+ON = "tracking: {{mlflow: true, uri: '{uri}', register_model: {register}}}"
 
 
 def switch_on(project: Project, uri: str, register: bool = False) -> None:

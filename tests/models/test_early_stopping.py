@@ -132,8 +132,6 @@ def test_memory_and_kedro_stop_at_the_same_step(project: Project, media: Callabl
     )
     manifest = media(60, ("image", "text"))
     options = ("--rounds", "1", *TWO_ROUNDS[2:])
-    with local.open("a") as stream:
-        stream.write("rounds: {reference: null}\n")
     project.ok("rounds", "run", "--manifest", str(manifest), "--experiment", "a", *options)
     experiment = Experiment.of(project.path, "a")
     task, oracle = task_of(experiment)

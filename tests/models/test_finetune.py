@@ -207,8 +207,6 @@ def test_raw_media_go_through_whole_rounds_and_memory_and_kedro_are_one(
     )
     manifest = media(60, ("image", "text", "audio"))
     options = ("--rounds", "1", *TWO_ROUNDS[2:])
-    with local.open("a") as stream:
-        stream.write("rounds: {reference: null}\n")
     project.ok("rounds", "run", "--manifest", str(manifest), "--experiment", "a", *options)
     task, oracle = task_of(Experiment.of(project.path, "a"))
     assert {name: block.shape[1] for name, block in task.features.blocks.items()} == {

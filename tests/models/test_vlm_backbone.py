@@ -121,6 +121,8 @@ def word_by_word(vlm, asked, answers, possible=None):
                 p_C[c] = 1
                 for n in range(len(words)):
                     alike = {other[n] for other in among if other[:n] == words[:n]}
+                    if len(alike) == 1:  # nothing else could be written
+                        continue
                     p = {word: p_of(tuple(words[:n]))[tokenizer.convert_tokens_to_ids(word)] for word in alike}
                     p_C[c] *= p[words[n]] / sum(p.values())
         rows.append(p_C)

@@ -36,7 +36,6 @@ def _selected(tmp_path: Path, manifest: Path, variant: str) -> str:
     project = Project(folder)
     path = folder / "conf/local/parameters.yml"
     settings = yaml.safe_load(path.read_text())
-    settings["rounds"] = {"reference": None}
     for block, values in parameters.items():
         settings[block] = {**settings.get(block, {}), **values}
     path.write_text(yaml.safe_dump(settings))
