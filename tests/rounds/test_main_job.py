@@ -15,6 +15,7 @@ from rlmba_pipelines.ledger import Ledger
 
 
 def test_a_run_buys_every_batch_once_and_writes_the_report(project: Project, media: Callable[..., Path]) -> None:
+    project.drawn = True
     output = project.ok("rounds", "run", "--manifest", str(media()), "--experiment", "a", *SMALL)
     assert "report" in output
     picks = project.selections("a", 2)
@@ -27,6 +28,7 @@ def test_a_run_buys_every_batch_once_and_writes_the_report(project: Project, med
     page = (project.path / "data/08_reporting/report.html").read_text()
     assert page == (project.path / "data/08_reporting/a/report.html").read_text()
     assert picks[1][0] in page
+    assert page.count("<svg") >= 8  # curve, two of modalities and calibration, each wide and narrow
 
 
 def test_the_same_seed_buys_the_same_samples_and_another_seed_others(

@@ -12,6 +12,11 @@ from conftest import SMALL, Project
 from rlmba_pipelines.datasets import FeaturesDataset
 
 
+@pytest.fixture(autouse=True)
+def pictures(project: Project) -> None:
+    project.drawn = True
+
+
 def test_four_modalities_with_holes_make_a_run_and_a_report(project: Project, media: Callable[..., Path]) -> None:
     manifest = media(80, ("image", "text", "audio", "video"))
     table = pd.read_csv(manifest, dtype=str)

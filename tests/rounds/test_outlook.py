@@ -19,6 +19,7 @@ def test_status_forecasts_the_next_batch_from_validation_and_names_the_rule_that
     project: Project, media: Callable[..., Path]
 ) -> None:
     asked = ("--manifest", str(media()), "--experiment", "a", *SIZES, "--strategy", "random")
+    project.drawn = True
     project.ok("rounds", "run", *asked, "--rounds", "1")
     assert "forecast: takes 3 measured rounds" in project.ok("rounds", "status", "--experiment", "a")
     project.ok("rounds", "run", *asked, "--rounds", "3", "--budget", "70")

@@ -46,6 +46,7 @@ def _fill(project: Project, stage: str, truth: dict[str, str], rows: slice = sli
 def test_an_unlabeled_pool_is_labeled_round_by_round_through_files(
     project: Project, media: Callable[..., Path]
 ) -> None:
+    project.drawn = True
     manifest = media(100, labeled=False, split=False)
     truth = _truth(manifest)
     output = project.ok("rounds", "run", "--manifest", str(manifest), *OPTIONS)

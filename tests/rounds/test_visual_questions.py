@@ -77,6 +77,7 @@ def _table(project: Project, experiment: str, layer: str, stage: str, name: str)
 
 def test_rounds_of_questions_are_bought_measured_and_shown(asked: tuple[Project, Path]) -> None:
     project, manifest = asked
+    project.drawn = True
     told = _run(project, manifest)
     assert "lineage  KEDRO_ENV=vqa RLMBA_EXPERIMENT=q RLMBA_ROUNDS=1 make viz" in told
     truth = {row["id"]: row for row in map(json.loads, manifest.read_text().splitlines())}

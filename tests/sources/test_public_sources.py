@@ -279,6 +279,7 @@ def test_an_environment_gives_the_published_protocol_by_one_command(name):
 
 @pytest.mark.parametrize("layout", ["food101 split", "kinetics_sounds frames", "vggsound mp4"])
 def test_two_rounds_of_a_public_data_set(project, tmp_path, layout):
+    project.drawn = True
     name, build = LAYOUTS[layout]
     folder = tmp_path / "data set"
     build(folder, n=20 if name == "food101" else 60)
