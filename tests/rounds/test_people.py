@@ -113,7 +113,8 @@ def test_enough_given_labels_still_leave_a_fair_sample_to_be_labeled(
     table = pd.read_csv(manifest, dtype=str)
     table.loc[60:, "label"] = ""
     table.to_csv(manifest, index=False)
-    project.ok("rounds", "run", "--manifest", str(manifest), *OPTIONS)
+    told = project.ok("rounds", "run", "--manifest", str(manifest), *OPTIONS)
+    assert "0/4 answered; 60 labels of the manifest count to the start batch" in told
     sheet = pd.read_csv(_sheet(project, "round_00"), dtype=str)
     assert sheet["purpose"].tolist() == ["validation"] * 4  # a fifth of a start batch of 20
 

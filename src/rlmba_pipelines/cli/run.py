@@ -16,7 +16,7 @@ from rlmba_pipelines.cli.telling import push, tell_server, wait
 from rlmba_pipelines.config import MAIN
 from rlmba_pipelines.reporting.outlook import forecast_words, rule_words
 from rlmba_pipelines.rounds.batches import open_batch
-from rlmba_pipelines.rounds.commits import PREPARED, Experiment
+from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_table
 from rlmba_pipelines.rounds.current import DEFAULT_ROUNDS, EXPERIMENT_VARIABLE, usual_name
 from rlmba_pipelines.rounds.desk import desk_of
 from rlmba_pipelines.rounds.driver import (
@@ -127,9 +127,11 @@ def _tell(outcome: Outcome) -> None:
     found = outcome.experiment
     opened = open_batch(found, asked_for(found).labeling) if outcome.waiting else None
     if opened:
+        n_given = 0 if opened.round_idx else len(read_table(found.path_of(PREPARED, "given_labels")))
+        counted = f"; {n_given:,} labels of the manifest count to the start batch" if n_given else ""
         click.echo(
             f"\n{len(opened.batch)} samples of round {opened.round_idx} wait for labels"
-            f" ({opened.progress()}).\n"
+            f" ({opened.progress()}{counted}).\n"
             f"  fill in the column 'label' of   {short(opened.csv)}\n"
             f"  or the field of                 {short(opened.jsonl)}\n"
             f"  then                            kedro rounds import FILE{found.flag()}\n"

@@ -1,10 +1,10 @@
-"""Herding with the fixed prior θ: cover the pool where the model is in doubt. The policy is not learned yet.
+"""Herding by θ, the action of the policy: cover the pool where the model is in doubt.
 
 Concept  policy-conditioned herding: F(A) = Σ_x u_θ(x) · max_{a ∈ A ∪ L} k_θ(x, a), θ = ``Action``.
 Source   Uncertainty Herding, Bae et al. 2025 (arXiv 2412.20644), for the form; modalities and θ are this project's.
 Stated   greedy maximisation, u = margin, one kernel on one embedding.
 Chosen   u mixes the fused margin with those of the modalities; k mixes the fused embedding, the modality embeddings
-         balanced by their weights, and the raw features. θ stays at its prior: no policy learns it here.
+         balanced by their weights, and the raw features. By default θ stays at its prior (``policy.name: fixed``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from rlmba_pipelines.learning.types import Action, PoolView, Selection, UserErro
     cost="O(N² D), then a few rows a pick",
     reference="Bae et al. 2025, arXiv 2412.20644; θ of RL-MBA at its fixed prior",
     idea="Ask for the batch that stands for the parts of the pool where model and modalities are in doubt.",
-    formula="F(A) = Σ_x u_θ(x) · max_{a ∈ A ∪ L} k_θ(x, a)",
+    formula="F(A) = Σ_x u_θ(x) · max_{a ∈ A ∪ L} k_θ(x, a), u_θ = [s · margin + (1 − s) · Σ_m w_m margin_m]^exponent, "
+    "k_θ a mixture of kernels on fused, balanced and raw features",
     when="The default, at any budget and any number of modalities.",
     deterministic=True,
 )
