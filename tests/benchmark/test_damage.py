@@ -50,6 +50,16 @@ def test_a_long_tail_falls_geometrically_by_its_ratio(rng: np.random.Generator) 
     assert sizes == [10, 20, 40, 80, 160]
 
 
+def test_classes_of_any_sizes_get_the_whole_ratio_and_keep_their_order(rng: np.random.Generator) -> None:
+    sizes = [60, 1135, 75, 500, 300, 1135, 120]
+    labels = np.repeat([f"c{i}" for i in range(7)], sizes)
+    found = np.unique(labels[tail_kept(labels, 50, rng)], return_counts=True)[1]
+    kept = sorted(found.tolist(), reverse=True)
+    assert kept == [round(kept[0] * 50 ** (-k / 6)) for k in range(7)]
+    assert [found[i] for i in (3, 4, 6, 2, 0)] == kept[2:]
+    assert 1100 <= kept[0] <= 1135  # no more is left out than has to be
+
+
 def test_the_tail_is_cut_from_the_pool_alone(rng: np.random.Generator) -> None:
     task, answer = toy_task(rng)
     changed, now = damaged(task, hidden_of(task, answer), Damage(long_tail=4), "image", rng)

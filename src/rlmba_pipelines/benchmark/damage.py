@@ -37,20 +37,22 @@ def damaged(
 
 
 def tail_kept(labels_N: np.ndarray, ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """bool[N]: rows to keep so that class sizes fall geometrically, in a random order of classes, by ``ratio`` in all.
+    """bool[N]: rows to keep so that class sizes fall geometrically by ``ratio`` in all, the largest class first.
 
-    A class that has fewer rows than its share keeps them all.
+    As many are kept as that allows; where two classes are equally large, chance says which is the rarer one.
 
-    >>> y = np.repeat(["a", "b", "c"], 100)
-    >>> sorted(np.unique(y[tail_kept(y, 4, np.random.default_rng(0))], return_counts=True)[1].tolist())
-    [25, 50, 100]
+    >>> y = np.repeat(["a", "b", "c"], [300, 90, 100])
+    >>> np.unique(y[tail_kept(y, 4, np.random.default_rng(0))], return_counts=True)[1].tolist()
+    [200, 50, 100]
     """
-    classes, y_N = np.unique(labels_N, return_inverse=True)
-    order = rng.permutation(len(classes))
-    sizes = np.bincount(y_N, minlength=len(classes))
+    y_N = np.unique(labels_N, return_inverse=True)[1]
+    sizes_C = np.bincount(y_N)
+    shrinking_C = ratio ** -np.linspace(0, 1, len(sizes_C))
+    order = rng.permutation(len(sizes_C))
+    order = order[np.argsort(-sizes_C[order], kind="stable")]
+    wanted_C = np.round((sizes_C[order] / shrinking_C).min() * shrinking_C).astype(int)
     kept_N = np.zeros(len(labels_N), dtype=bool)
-    for place, c in enumerate(order):
-        wanted = round(sizes.max() * ratio ** (-place / max(1, len(classes) - 1)))
+    for c, wanted in zip(order, wanted_C, strict=True):
         kept_N[rng.permutation(np.flatnonzero(y_N == c))[: max(1, wanted)]] = True
     return kept_N
 
