@@ -124,12 +124,17 @@ def test_the_ends_of_the_scale_are_forecast_too(accuracies):
     assert all(0 <= value <= 1 for value in (*fitted.gain(10), *fitted.measured(13)))
 
 
+def test_points_with_labels_that_were_taken_back_are_left_out():
+    after = fit_curve([0, 14, 18, 22], [0.1, 0.4, 0.5, 0.55], 50)
+    taken_back = fit_curve([19, 0, 19, 14, 18, 18, 22], [0.6, 0.1, 0.6, 0.4, 0.9, 0.5, 0.55], 50)
+    assert taken_back.gain(8) == after.gain(8) == fit_curve([14, 18, 22], [0.4, 0.5, 0.55], 50).gain(8)
+    assert fit_curve([3, 2, 1], [0.1, 0.2, 0.3], 10) is None  # one point
+
+
 @pytest.mark.parametrize(
     ("labels", "accuracies", "n_measured"),
     [
         ([1, 2], [0.5], 10),
-        ([3, 2, 1], [0.1, 0.2, 0.3], 10),
-        ([0, 1, 2], [0.1, 0.2, 0.3], 10),
         ([1, 2, 3], [0.1, 0.2, np.nan], 10),
         ([1, 2, 3], [0.1, 0.2, 1.1], 10),
         ([1, 2, 3], [0.1, 0.2, 0.3], [10, 0, 10]),

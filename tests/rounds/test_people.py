@@ -442,3 +442,20 @@ def test_spellings_that_differ_by_capitals_are_told_and_corrections_after_the_la
     output = project.ok("rounds", "import", right, "--correct", "--experiment", "a")
     assert "1 corrected" in output
     assert "does not know them yet; those after the next batch do:  kedro rounds run --rounds 3" in output
+
+
+def test_more_labels_taken_back_than_a_batch_brings_leave_status_and_report(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    manifest = media(100, labeled=False, split=False)
+    sizes = ("--start-size", "24", "--query-size", "4", "--rounds", "3")
+    project.ok("rounds", "run", "--manifest", str(manifest), *sizes, "--experiment", "a")
+    truth, sheet = _truth(manifest), pd.read_csv(_sheet(project, "round_00"), dtype=str)
+    project.ok("rounds", "import", str(_fill(project, "round_00", truth)), "--experiment", "a")
+    wrong = sheet.loc[sheet["purpose"] == "training", "sample_id"][:8]
+    doubts = _answers(project, dict.fromkeys(wrong, "?"), "doubts.csv")
+    project.ok("rounds", "import", doubts, "--correct", "--experiment", "a")
+    for stage in ("round_01", "round_02", "round_03"):
+        told = project.ok("rounds", "import", str(_fill(project, stage, truth)), "--experiment", "a")
+    assert "report" in told
+    assert "the next 4 labels are expected to bring" in project.ok("rounds", "status", "--experiment", "a")

@@ -18,6 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr
 
+from rlmba_pipelines.learning.metrics.learning_curve import grown
+
 LEAST_POINTS = 3  # of the learning curve: two cannot tell a slope from a bend
 LEAST_ERROR = 1e-3  # an error rate below this counts as this: the logarithm of 0 fits no curve
 SHARE = 0.8  # of the cases that an interval is meant to hold
@@ -117,15 +119,15 @@ def fit_curve(
 ) -> CurveForecast | None:
     """The learning curve behind measured accuracies; None before three points with different numbers of labels.
 
-    Of points with the same number of labels (a round that bought nothing) the last counts.
+    Points count that ``learning_curve.grown`` says, and that have labels.
 
     Args:
-        labels: training labels behind each accuracy, at least 1 each, rising.
+        labels: training labels behind each accuracy.
         accuracies: in [0, 1].
         n_measured: samples that all, or each, were measured on.
 
     Raises:
-        ValueError: lengths differ, labels fall or are none, an accuracy is no share, or nothing was measured.
+        ValueError: lengths differ, an accuracy is no share, or nothing was measured.
 
     >>> curve = fit_curve([100, 200, 400, 800], [0.40, 0.50, 0.55, 0.58], 1000)
     >>> [round(100 * share, 1) for share in curve.gain(400)]  # points, and from which to which
@@ -135,12 +137,12 @@ def fit_curve(
     if n_K.shape != accuracy_K.shape or n_K.ndim != 1:
         raise ValueError(f"fit_curve: {n_K.size} label counts for {accuracy_K.size} accuracies")
     size_K = np.broadcast_to(np.asarray(n_measured, dtype=np.float64), n_K.shape)
-    if (n_K < 1).any() or (np.diff(n_K) < 0).any() or (size_K < 1).any():
-        raise ValueError("fit_curve: labels must be positive and rise, and every accuracy be measured on something")
+    if (size_K < 1).any():
+        raise ValueError("fit_curve: every accuracy has to be measured on something")
     if not ((accuracy_K >= 0) & (accuracy_K <= 1)).all():
         raise ValueError("fit_curve: an accuracy is not in [0, 1]")
-    last_of_its_kind = np.append(n_K[1:] != n_K[:-1], True)[: len(n_K)]
-    n_K, accuracy_K, size_K = n_K[last_of_its_kind], accuracy_K[last_of_its_kind], size_K[last_of_its_kind]
+    kept = grown(n_K) & (n_K >= 1)
+    n_K, accuracy_K, size_K = n_K[kept], accuracy_K[kept], size_K[kept]
     if len(n_K) < LEAST_POINTS:
         return None
     variance_K = _binomial_variance(accuracy_K, size_K)

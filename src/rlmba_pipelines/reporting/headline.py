@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rlmba_pipelines.learning.metrics.learning_curve import area_under_curve, labels_to_reach
+from rlmba_pipelines.learning.metrics.learning_curve import area_under_curve, grown, labels_to_reach
 from rlmba_pipelines.reporting.data import Facts, curve_of
 
 SAME = 0.0005  # accuracies closer than a twentieth of a point print alike, and are called the same
@@ -90,8 +90,9 @@ def compare(curves: pd.DataFrame, facts: Facts) -> Comparison | None:
 
 
 def _growing(curves: pd.DataFrame, strategy: str | None) -> pd.DataFrame:
-    """A curve without the stages that bought nothing."""
-    return curve_of(curves, strategy).drop_duplicates("labels", keep="last")
+    """A curve without the stages that bought nothing, or had labels that were taken back."""
+    curve = curve_of(curves, strategy)
+    return curve[grown(curve["labels"].to_numpy())]
 
 
 def _area(curve: pd.DataFrame, labels: int) -> float:

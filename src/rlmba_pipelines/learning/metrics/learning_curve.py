@@ -7,6 +7,19 @@ import numpy as np
 Curve = tuple[np.ndarray, np.ndarray]
 
 
+def grown(labels: np.ndarray) -> np.ndarray:
+    """bool[K]: the points of a run that make its curve, those with fewer labels than every later one.
+
+    Of rounds that bought nothing the last counts; where people took labels back, what was measured with more of them
+    than are left says nothing about the labels that are.
+
+    >>> grown(np.array([10, 19, 14, 18, 18, 22])).tolist()
+    [True, False, True, False, True, True]
+    """
+    fewest_later = np.minimum.accumulate(labels[::-1])[::-1][1:]
+    return np.append(labels[:-1] < fewest_later, True)[: len(labels)]
+
+
 def area_under_curve(labels: np.ndarray, accuracy: np.ndarray) -> float:
     """Trapezoid area over the span of labels: the mean accuracy of the run, [0, 1]; higher is better.
 
