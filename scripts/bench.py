@@ -17,9 +17,10 @@ from pathlib import Path
 
 from kedro.framework.startup import bootstrap_project
 
-from rlmba_pipelines.benchmark.protocol import Protocol
-from rlmba_pipelines.benchmark.runs import experiment_name, read_by_a_run
-from rlmba_pipelines.config import Parameters
+from rlmba_pipelines.benchmark.pipeline import cells_of
+from rlmba_pipelines.benchmark.protocol import Cell, Protocol
+from rlmba_pipelines.benchmark.runs import damage_of, experiment_name, place_of, read_by_a_run
+from rlmba_pipelines.config import BenchmarkConfig, Parameters
 from rlmba_pipelines.disk import STALE_SECONDS, TEMPORARY_PREFIX, replacing, sweep
 from rlmba_pipelines.rounds.driver import Request, Runner
 from rlmba_pipelines.rounds.parameters import merged
@@ -44,9 +45,10 @@ def unpack() -> None:
 def pack() -> None:
     """Every run on file, a line each; the same runs are the same bytes.
 
-    An option that is newer than a run gets the value that it has by default today, before that is ever changed.
+    An option that is newer than a run gets the value that it has by default today, before that is ever changed; so
+    does a run that is older than the record of what its condition did to the data.
     """
-    usual = read_by_a_run(Parameters().model_dump(mode="json"))
+    usual, protocol = read_by_a_run(Parameters().model_dump(mode="json")), Protocol.read(ROOT)
     lines = defaultdict(list)
     for path in sorted(RUNS.rglob("*.json")):
         if path.name.startswith(TEMPORARY_PREFIX):  # of a run that was killed
@@ -56,21 +58,18 @@ def pack() -> None:
         if "settings" not in record:  # of a time when runs kept a digest; it is run again
             continue
         record["settings"] = merged(usual, record["settings"])
+        record.setdefault("data", damage_of(protocol, place.parts[1]))
         lines[".".join(place.parts[:2])].append(json.dumps(record) + "\n")
     for name, runs in lines.items():
         with replacing(PACKED / f"{name}.jsonl.gz") as part:
             part.write_bytes(gzip.compress("".join(runs).encode(), mtime=0))
 
 
-def forget(sets: Iterable[str], conditions: Iterable[str], strategies: Iterable[str]) -> None:
-    """Finished runs that are wanted anew, here and packed; no conditions and no strategies mean all."""
-    for set_name in sets:
-        for condition in list(conditions) or ["*"]:
-            for strategy in list(strategies) or ["*"]:
-                for path in RUNS.glob(f"{set_name}/{condition}/{strategy.replace(':', '_')}/*.json"):
-                    path.unlink()
-        for archive in PACKED.glob(f"{set_name}.*.jsonl.gz"):
-            archive.unlink()
+def forget(cells: Iterable[Cell]) -> None:
+    """Finished runs that are wanted anew, here and packed."""
+    for cell in cells:
+        place_of(RUNS, cell).unlink(missing_ok=True)
+        (PACKED / f"{cell.set}.{cell.condition}.jsonl.gz").unlink(missing_ok=True)
     pack()
 
 
@@ -113,12 +112,13 @@ def main() -> None:
     if not sets:
         raise SystemExit("None of the sets of this plan is on this machine; build one with 'make data-…'.")
     chosen = {"sets": sets, "conditions": options.conditions, "strategies": options.strategies}
-    asked = {"experiment": "bench", "benchmark": {"plan": options.plan, "workers": options.workers, **chosen}}
+    benchmark = BenchmarkConfig(plan=options.plan, workers=options.workers, **chosen)
     sweep(RUNS, STALE_SECONDS)
     unpack()
     if options.again:
-        forget(sets, options.conditions, options.strategies)
+        forget(cells_of(ROOT, protocol, benchmark)[0])
     try:
+        asked = {"experiment": "bench", "benchmark": benchmark.model_dump(mode="json")}
         Runner(Request(ROOT, None, asked))("benchmark", rounds=1)
     finally:
         pack()

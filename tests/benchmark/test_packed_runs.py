@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from rlmba_pipelines.benchmark import runs
+from rlmba_pipelines.benchmark.protocol import Cell, Damage, Protocol
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.rounds.parameters import merged
 
 SETTINGS = runs.read_by_a_run(Parameters().model_dump(mode="json"))
+DATA = Damage().model_dump(mode="json")
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
@@ -39,7 +41,7 @@ def machine(bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def run_on(folder: Path, place: str, area: float) -> Path:
     path = folder / place
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"settings": SETTINGS, "curve": [{"accuracy": area}], "seconds": 1.5}))
+    path.write_text(json.dumps({"settings": SETTINGS, "data": DATA, "curve": [{"accuracy": area}], "seconds": 1.5}))
     return path
 
 
@@ -66,17 +68,27 @@ def test_another_machine_goes_on_with_the_runs_of_the_first(bench, machine) -> N
 
 def test_only_the_runs_that_are_wanted_anew_are_forgotten_and_do_not_come_back(bench, machine) -> None:
     folder = machine("first")
-    kept = ["tux/main/margin/1000.json", "tux/noise/rl_mba/1000.json", "han/main/rl_mba/1000.json"]
+    kept = ["tux/main/margin/1000.json", "tux/noise/rl_mba/1000.json", "tux/main/rl_mba/1002.json"]
     anew = ["tux/main/rl_mba/1000.json", "tux/main/rl_mba/1001.json", "tux/main/unimodal_image_badge/1000.json"]
     for place in (*kept, *anew):
         run_on(folder, place, 0.5)
     bench.pack()
-    bench.forget(["tux"], ["main"], ["rl_mba", "unimodal:image:badge"])
+    runs_anew = [("rl_mba", 1000), ("rl_mba", 1001), ("unimodal:image:badge", 1000), ("never_run", 1000)]
+    bench.forget([Cell(set="tux", condition="main", strategy=name, seed=seed) for name, seed in runs_anew])
     bench.unpack()
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.json")) == sorted(kept)
-    bench.forget(["tux"], [], [])
-    bench.unpack()
-    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*.json")] == ["han/main/rl_mba/1000.json"]
+
+
+def test_a_run_under_other_damage_does_not_count(bench, machine, tmp_path: Path) -> None:
+    folder, protocol = machine("first"), Protocol.read(SCRIPTS.parent)
+    cell = Cell(set="tux-13", condition="label_noise", strategy="rl_mba", seed=1000)
+    settings = runs.read_by_a_run(runs.asked_of(SCRIPTS.parent, protocol, cell))
+    place = runs.place_of(folder, cell)
+    for data, counts in ((None, False), ({"label_noise": 0.2}, False), ({"label_noise": 0.1}, True)):
+        whole = None if data is None else Damage(**data).model_dump(mode="json")
+        run_on(folder, place.relative_to(folder).as_posix(), 0.5)
+        place.write_text(json.dumps({"settings": settings, "data": whole, "curve": [], "seconds": 1.0}))
+        assert (cell in runs.on_file(SCRIPTS.parent, protocol, [cell], folder)) is counts
 
 
 def test_packing_gives_older_runs_the_options_that_came_later(bench, machine) -> None:
@@ -92,7 +104,7 @@ def test_packing_gives_older_runs_the_options_that_came_later(bench, machine) ->
     bench.unpack()
     found = {path.parent.name: json.loads(path.read_text()) for path in second.rglob("*.json")}
     expected = merged(SETTINGS, {"fusion": {"dropout": 0.9}})
-    assert found == {"older": {"settings": expected, "curve": [], "seconds": 1.0}}
+    assert found == {"older": {"settings": expected, "data": DATA, "curve": [], "seconds": 1.0}}
 
 
 def test_a_run_on_file_counts_until_something_that_it_reads_is_changed() -> None:
@@ -124,6 +136,7 @@ def test_packed_runs_know_every_option_of_today(bench) -> None:
         for line in gzip.decompress(archive.read_bytes()).decode().splitlines():
             record = json.loads(line)
             assert names(record["settings"]) == known, f"{record['place']}: run scripts/bench.py --pack"
+            assert "data" in record, f"{record['place']}: run scripts/bench.py --pack"
 
 
 def test_a_run_that_is_older_than_an_option_counts_where_the_option_is_left_alone() -> None:

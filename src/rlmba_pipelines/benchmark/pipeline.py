@@ -30,10 +30,27 @@ def run_benchmark(protocol: dict[str, Any], folder: Path, benchmark: BenchmarkCo
     Raises:
         UserError: no set is prepared, or one that was asked for is not.
     """
-    from rlmba_pipelines.benchmark.runs import experiment_name, on_file, rows_of, run_all, whole_parts
+    from rlmba_pipelines.benchmark.runs import on_file, rows_of, run_all, whole_parts
 
-    asked = Protocol(**protocol)
-    project = current.project_path
+    asked, project = Protocol(**protocol), current.project_path
+    cells, everything = cells_of(project, asked, benchmark)
+    runs = run_all(project, asked, cells, folder, benchmark.workers)
+    if benchmark.plan == "smoke":
+        return runs
+    chosen = set(cells)
+    found = on_file(project, asked, [cell for cell in everything if cell not in chosen], folder)
+    beside = [cell for cell in whole_parts({*chosen, *found}, everything) if cell in found]
+    return pd.concat([runs, rows_of({cell: found[cell] for cell in beside})], ignore_index=True)
+
+
+def cells_of(project: Path, asked: Protocol, benchmark: BenchmarkConfig) -> tuple[list[Cell], list[Cell]]:
+    """The runs that are asked for, and all of the full plan on the same sets.
+
+    Raises:
+        UserError: no set is prepared, or one that was asked for is not; nothing is of that name.
+    """
+    from rlmba_pipelines.benchmark.runs import experiment_name
+
     wanted = benchmark.sets or tuple(asked.sets if benchmark.plan == "full" else asked.standard_sets)
     ready = {name: Experiment.of(project, experiment_name(name)) for name in wanted if name in asked.sets}
     for name in wanted:
@@ -53,13 +70,7 @@ def run_benchmark(protocol: dict[str, Any], folder: Path, benchmark: BenchmarkCo
                 f"strategies {list(benchmark.strategies)}; its names stand under 'controls' ('{MAIN}' besides) and "
                 "'strategies'."
             )
-    runs = run_all(project, asked, cells, folder, benchmark.workers)
-    if benchmark.plan == "smoke":
-        return runs
-    chosen = set(cells)
-    found = on_file(project, asked, [cell for cell in everything if cell not in chosen], folder)
-    beside = [cell for cell in whole_parts({*chosen, *found}, everything) if cell in found]
-    return pd.concat([runs, rows_of({cell: found[cell] for cell in beside})], ignore_index=True)
+    return cells, everything
 
 
 def _is_chosen(cell: Cell, benchmark: BenchmarkConfig) -> bool:

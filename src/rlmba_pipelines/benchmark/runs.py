@@ -48,7 +48,7 @@ def run_all(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Pa
 
     Args:
         project: its experiments ``bench-<set>`` are prepared.
-        folder: where a finished cell is a file. One of other parameters than today's is run again.
+        folder: where a finished cell is a file. One of other parameters or other damage than today's is run again.
     """
     found = on_file(project, protocol, cells, folder)
     open_cells = [cell for cell in cells if cell not in found]
@@ -60,22 +60,28 @@ def run_all(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Pa
         for done in as_completed(jobs):
             cell, record = jobs[done], done.result()
             found[cell] = record
-            with replacing(_place(folder, cell), durable=False) as temporary:
+            with replacing(place_of(folder, cell), durable=False) as temporary:
                 temporary.write_text(json.dumps(record))
             bar.update()
     return rows_of({cell: found[cell] for cell in cells})
 
 
 def on_file(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Path) -> dict[Cell, dict[str, Any]]:
-    """Those of the cells that have been run, with today's parameters."""
-    records = {cell: json.loads(path.read_text()) for cell in cells if (path := _place(folder, cell)).exists()}
+    """Those of the cells that have been run, with today's parameters and damage."""
+    records = {cell: json.loads(path.read_text()) for cell in cells if (path := place_of(folder, cell)).exists()}
     usual = Parameters().model_dump(mode="json")
 
     def counts(cell: Cell, record: Mapping[str, Any]) -> bool:
         asked = read_by_a_run(asked_of(project, protocol, cell))
-        return "settings" in record and as_asked(record["settings"], asked, usual)
+        damage = damage_of(protocol, cell.condition)
+        return record.get("data") == damage and as_asked(record["settings"], asked, usual)
 
     return {cell: record for cell, record in records.items() if counts(cell, record)}
+
+
+def damage_of(protocol: Protocol, condition: str) -> dict[str, Any]:
+    """What a condition does to the data, as a run keeps it."""
+    return protocol.controls.get(condition, Control()).data.model_dump(mode="json")
 
 
 def whole_parts(found: Collection[Cell], cells: Sequence[Cell]) -> list[Cell]:
@@ -115,7 +121,8 @@ def run_cell(project: Path, protocol: Protocol, cell: Cell) -> dict[str, Any]:
         for k, result in enumerate(results)
         if result.test
     ]
-    return {"settings": read_by_a_run(asked), "curve": curve, "seconds": time.perf_counter() - started}
+    damage = damage_of(protocol, cell.condition)
+    return {"settings": read_by_a_run(asked), "data": damage, "curve": curve, "seconds": time.perf_counter() - started}
 
 
 def _told(result: RoundResult) -> dict[str, float]:
@@ -226,5 +233,6 @@ def as_asked(recorded: Mapping[str, Any], asked: Mapping[str, Any], usual: Mappi
     return True
 
 
-def _place(folder: Path, cell: Cell) -> Path:
+def place_of(folder: Path, cell: Cell) -> Path:
+    """Where a finished run is a file."""
     return folder / cell.set / cell.condition / cell.strategy.replace(":", "_") / f"{cell.seed}.json"

@@ -141,8 +141,8 @@ def fit_curve(
         raise ValueError("fit_curve: every accuracy has to be measured on something")
     if not ((accuracy_K >= 0) & (accuracy_K <= 1)).all():
         raise ValueError("fit_curve: an accuracy is not in [0, 1]")
-    kept = grown(n_K) & (n_K >= 1)
-    n_K, accuracy_K, size_K = n_K[kept], accuracy_K[kept], size_K[kept]
+    counts_K = grown(n_K) & (n_K >= 1)
+    n_K, accuracy_K, size_K = n_K[counts_K], accuracy_K[counts_K], size_K[counts_K]
     if len(n_K) < LEAST_POINTS:
         return None
     variance_K = _binomial_variance(accuracy_K, size_K)
