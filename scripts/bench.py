@@ -22,6 +22,7 @@ from rlmba_pipelines.benchmark.protocol import Cell, Protocol
 from rlmba_pipelines.benchmark.runs import damage_of, experiment_name, place_of, read_by_a_run
 from rlmba_pipelines.config import BenchmarkConfig, Parameters
 from rlmba_pipelines.disk import STALE_SECONDS, TEMPORARY_PREFIX, replacing, sweep
+from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.driver import Request, Runner
 from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.rounds.replay import prepare
@@ -120,6 +121,8 @@ def main() -> None:
     try:
         asked = {"experiment": "bench", "benchmark": benchmark.model_dump(mode="json")}
         Runner(Request(ROOT, None, asked))("benchmark", rounds=1)
+    except UserError as error:
+        raise SystemExit(str(error)) from None
     finally:
         pack()
     print(f"report   {ROOT.name}/docs/benchmarks.md")

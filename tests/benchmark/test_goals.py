@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from rlmba_pipelines.benchmark import tables
 from rlmba_pipelines.benchmark.goals import Verdict, best_baseline, verdicts
+from rlmba_pipelines.benchmark.pipeline import compare
 from rlmba_pipelines.benchmark.protocol import ALL_LABELS, MAIN, Protocol
+from rlmba_pipelines.config import BenchmarkConfig
+from rlmba_pipelines.learning.types import UserError
 
 PROTOCOL = Protocol.read(Path(__file__).resolve().parents[2])
 SETS = ("emoji-70", "tux-13", "han")
@@ -100,3 +104,23 @@ def test_where_nothing_can_be_learned_nothing_may_differ() -> None:
 def test_one_seed_shows_nothing() -> None:
     runs = runs_of(LEVEL)
     assert found(runs[runs["seed"] == 0]) == {}
+
+
+@pytest.mark.parametrize(
+    ("condition", "strategies", "seeds"),
+    [
+        ("shuffled_labels", ("random", "margin"), 3),
+        (MAIN, ("margin", "rl_mba"), 3),
+        (MAIN, ("random",), 3),
+        (MAIN, ("random", "rl_mba"), 1),
+        (MAIN, (ALL_LABELS,), 3),
+    ],
+)
+def test_runs_that_compare_nothing_with_the_reference_leave_the_page_as_it_was(condition, strategies, seeds) -> None:
+    rows = [
+        {"set": "s", "condition": condition, "strategy": strategy, "seed": seed, "round": k, "labels": 10 * (k + 1)}
+        | {"accuracy": 0.1 * k, "imbalance": 0.2, "seconds": 1.0}
+        for strategy in strategies for seed in range(seeds) for k in range(3)
+    ]
+    with pytest.raises(UserError, match="stays as it was"):
+        compare(PROTOCOL.model_dump(mode="json"), pd.DataFrame(rows), BenchmarkConfig())

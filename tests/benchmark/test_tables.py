@@ -74,8 +74,12 @@ def test_a_point_of_the_penalty_matrix_is_a_significant_budget_over_all_budgets_
     matrix = tables.penalty_matrix(runs_of(steady), ["a", "b"])
     assert matrix.loc["a", "b"] == pytest.approx(1 / 3)  # told apart at 20 labels only
     assert matrix.loc["b", "a"] == 0
-    both = pd.concat([runs_of(steady), runs_of(steady, "t")])
-    assert tables.penalty_matrix(both, ["a", "b"]).loc["a", "b"] == pytest.approx(2 / 3)
+    equal = {"a": steady["b"], "b": steady["b"]}
+    alone = {"a": steady["a"], "c": steady["b"]}
+    three = pd.concat([runs_of(steady), runs_of(equal, "t"), runs_of(alone, "u")])
+    found = tables.penalty_matrix(three, ["a", "b", "c"])
+    assert found.loc["a", ["b", "c"]].tolist() == pytest.approx([1 / 6, 1 / 3])  # mean over the sets of both
+    assert found.loc[["b", "c"]].to_numpy().max() == 0
 
 
 def test_ranks_and_critical_difference_are_those_of_demsar() -> None:

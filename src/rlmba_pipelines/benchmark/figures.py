@@ -97,7 +97,7 @@ def forest(table: pd.DataFrame, candidate: str) -> Figure:
 
 @styled
 def penalties(matrix: pd.DataFrame) -> Figure:
-    """Row beats column, in sets; the mean of a column says how often a strategy is beaten: small is good."""
+    """Row beats column, as a share of the budgets; the mean of a column says how often it is beaten: small is good."""
     points_SS, side = matrix.to_numpy(dtype=float), 0.42 * len(matrix) + 2.2
     figure, (axes,) = _panels(1, (side, side))
     axes.imshow(matrix, cmap="Blues", vmin=0, vmax=max(1e-9, float(points_SS.max()) * 1.6))
@@ -143,8 +143,8 @@ def critical_difference(mean_rank: pd.Series, difference: float, candidate: str)
 @styled
 def pareto(runs: pd.DataFrame, candidate: str, reference: str) -> Figure:
     """Accuracy against how evenly modalities contribute to the model (areas over labels); up and left is better."""
-    figure, panels = _panels(runs["set"].nunique())
     main = runs[runs["condition"] == MAIN]
+    figure, panels = _panels(main["set"].nunique())
     named: list[list[Annotation]] = []
     accuracy = areas(main).groupby(["set", "strategy"])["area"].mean()
     imbalance = areas(main, "imbalance").groupby(["set", "strategy"])["area"].mean() / 100

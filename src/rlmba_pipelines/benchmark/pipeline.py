@@ -82,13 +82,22 @@ def _is_chosen(cell: Cell, benchmark: BenchmarkConfig) -> bool:
 def compare(
     protocol: dict[str, Any], runs: pd.DataFrame, benchmark: BenchmarkConfig
 ) -> tuple[dict[str, Any], str, Figure, Figure, Figure, Figure, Figure]:
-    """Figures for machines, the page, and the pictures."""
+    """Figures for machines, the page, and the pictures.
+
+    Raises:
+        UserError: no strategy can be compared with the reference.
+    """
     from rlmba_pipelines.benchmark import figures, tables
     from rlmba_pipelines.benchmark.page import machine, page
 
     asked = Protocol(**protocol)
     values = tables.areas(runs)
-    against_reference = tables.comparison(values, asked.reference)
+    against_reference = tables.comparison(values, asked.reference) if len(values) else values
+    if "difference" not in against_reference or not (against_reference["condition"] == MAIN).any():
+        raise UserError(
+            f"The runs are on file, but docs/benchmarks.md stays as it was: it holds strategies against "
+            f"{asked.reference!r} under the condition {MAIN!r}, which takes runs of both with two seeds at least."
+        )
     against_candidate = tables.comparison(values, asked.candidate)
     needed = tables.labels_needed(runs, asked.reference)
     shown = [s for s in dict.fromkeys(against_reference["strategy"]) if not s.startswith("unimodal:")]
