@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from rlmba_pipelines.config import LabelingConfig
-from rlmba_pipelines.labeling import krippendorff_alpha, resolve
+from rlmba_pipelines.labeling import annotator_table, krippendorff_alpha, resolve
+from rlmba_pipelines.ledger import ABSTAINED
 
 
 def _answers(*votes: tuple[str, str, str], round_idx: int = 1) -> pd.DataFrame:
@@ -97,3 +98,12 @@ def test_alpha_against_its_definition_with_holes() -> None:
         assert found == pytest.approx(_alpha_by_hand(votes), abs=1e-9)
     assert krippendorff_alpha(_answers(("s", "a", "x"), ("t", "b", "x"))) is None
     assert krippendorff_alpha(_answers(("s", "a", "x"), ("s", "b", "x"))) == 1.0
+
+
+def test_who_agrees_is_told_by_samples_that_two_people_gave_a_label() -> None:
+    config = LabelingConfig(annotators=2)
+    alone = [("s", "ann", "red"), ("s", "bob", ABSTAINED)]
+    answers = _answers(*alone)
+    assert annotator_table(answers, resolve(answers, config)) == [("ann", 1, 0, None), ("bob", 1, 1, None)]
+    both = _answers(*alone, ("t", "ann", "red"), ("t", "bob", "red"))
+    assert annotator_table(both, resolve(both, config)) == [("ann", 2, 0, 1.0), ("bob", 2, 1, 1.0)]

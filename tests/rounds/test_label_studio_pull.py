@@ -83,6 +83,13 @@ def test_what_was_said_of_a_withdrawn_sample_stays_in_the_ledger_alone(place: Pl
     assert [json.loads(line)["sample_id"] for line in path.read_text().splitlines()] == [kept]
     assert set(place.ledger()["sample_id"]) == {gone, kept}
     assert pull_answers(place.desk).imported.accepted == 0
+    place.server.say(gone, "blue", who=3, typed=True)
+    third = place.batch()[2]
+    place.server.say(third, color(third), typed=True)
+    assert pull_answers(place.desk).imported.accepted == 1
+    told = "".join(path.read_text() for path in (place.experiment.folder / "answers").iterdir())
+    assert third in told
+    assert gone not in told
 
 
 def test_an_edited_answer_waits_until_it_is_let_count(place: Place) -> None:

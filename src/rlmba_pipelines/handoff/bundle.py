@@ -198,7 +198,8 @@ def _write_records(found: _Committed, parameters: Parameters, folder: Path) -> d
     for stage in found.rounds:
         shutil.copyfile(found.path(stage, "selection"), folder / "selections" / f"{stage}.parquet")
     answers, withdrawn = _bill(found)
-    answers.map(disarmed).to_csv(folder / "ledger.csv", index=False)
+    # a line break of any kind within a cell is quoted only where rows end like this
+    answers.map(disarmed).to_csv(folder / "ledger.csv", index=False, lineterminator="\r\n")
     metrics = {stage: _metrics(found, stage) for stage in found.stages[2:]}
     _write_json(folder / "metrics.json", metrics)
     _write_json(folder / "parameters.json", _portable(parameters))

@@ -111,9 +111,12 @@ def annotator_table(answers: pd.DataFrame, resolved: pd.DataFrame) -> list[tuple
         answers: rows of the ledger in force.
         resolved: what ``resolve`` makes of them. Only samples that somebody else answered too tell who agrees.
     """
-    settled = resolved[(resolved["state"] == SETTLED) & (resolved["n_answers"] > 1)].set_index("sample_id")["label"]
+    answers = answers[answers["annotator"] != ADJUDICATOR]
+    n_votes = answers[answers["label"] != ABSTAINED].groupby("sample_id").size()
+    settled = resolved[resolved["state"] == SETTLED].set_index("sample_id")["label"]
+    settled = settled[settled.index.isin(n_votes[n_votes > 1].index)]
     rows = []
-    for name, said in answers[answers["annotator"] != ADJUDICATOR].groupby("annotator"):
+    for name, said in answers.groupby("annotator"):
         told = said[(said["label"] != ABSTAINED) & said["sample_id"].isin(settled.index)]
         right = told["label"].to_numpy() == settled.reindex(told["sample_id"]).to_numpy()
         abstained = int((said["label"] == ABSTAINED).sum())

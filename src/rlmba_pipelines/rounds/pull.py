@@ -100,14 +100,14 @@ def gone(desk: Desk, n: int) -> str:
 
 
 def _news(experiment: Experiment, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All rows of every sample of which something is said that the ledger does not hold."""
+    """All rows of every sample of which something is said that the ledger does not hold; none of withdrawn samples."""
     with Ledger(experiment.ledger_path) as ledger:
-        known = answers_in_force(ledger.rows())
+        known, withdrawn = answers_in_force(ledger.rows()), set(ledger.withdrawn())
     choices = choices_of(read_table(experiment.path_of(PREPARED, "samples")))
     said = {
         (r["sample_id"], r["annotator"], label_meant(r["label"], choices.get(r["sample_id"], ())))
         for r in rows
-        if r["label"]
+        if r["label"] and r["sample_id"] not in withdrawn
     }
     new = {sample_id for sample_id, annotator, label in said if known.get(sample_id, {}).get(annotator) != label}
     return [row for row in rows if row["sample_id"] in new]
