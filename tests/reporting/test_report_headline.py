@@ -6,9 +6,13 @@ import pandas as pd
 import pytest
 from demo_report import FACTS, HERDING, RANDOM, curves_of
 
-from rlmba_pipelines.reporting.data import ReportData
+from rlmba_pipelines.ledger import ABSTAINED
+from rlmba_pipelines.pipelines.report.history import curve_of as history_of
+from rlmba_pipelines.pipelines.report.history import curve_row
+from rlmba_pipelines.reporting.data import BoughtSample, ReportData
 from rlmba_pipelines.reporting.headline import caveat, compare, headline
-from rlmba_pipelines.reporting.views import duration, round_table, tiles
+from rlmba_pipelines.reporting.views import batches, duration, round_table, tiles
+from rlmba_pipelines.simulation.tables import GIVEN
 
 
 def test_a_better_strategy_gets_its_saving_in_labels():
@@ -112,6 +116,60 @@ def test_what_was_not_measured_is_a_dash():
     head, rows = round_table(curves, replace(FACTS, reference=None))
     assert "with validation" not in head
     assert rows[0][-1] == "–"
+
+
+METRICS = {"accuracy": 0.5, "n": 200, "n_correct": 100, "macro_f1": 0.5, "nll": 1.0, "ece": 0.1, "imbalance": 0.1}
+
+
+def measured_after(*rounds: dict[tuple[str, str, str], int]) -> ReportData:
+    """A report where each round added so many rows by annotator, label and purpose and shows all that it asked."""
+    asked = [[row for row, n in batch.items() for _ in range(n)] for batch in rounds]
+    tables = [pd.DataFrame(batch, columns=["annotator", "label", "purpose"]) for batch in asked]
+    labels = [pd.concat(tables[: k + 1]) for k in range(len(tables))]
+    curves = history_of([curve_row("herding", k, bought, 0, {}, METRICS, {}, {}) for k, bought in enumerate(labels)])
+    gallery = [
+        BoughtSample(k, rank, f"s{k}-{rank}", label)
+        for k, batch in enumerate(asked)
+        for rank, (annotator, label, _) in enumerate(batch)
+        if annotator != GIVEN
+    ]
+    return ReportData(replace(FACTS, reference=None, pool_size=1000), curves, tuple(gallery))
+
+
+def labels_in_words(data: ReportData) -> list[str]:
+    tile = tiles(data.curves, data.facts)[1]
+    return [f"{tile.name} {tile.value}", tile.note, *(batch.summary for batch in batches(data))]
+
+
+def test_curves_of_before_that_tell_of_no_given_labels_are_read_as_all_bought():
+    tile = tiles(curves_of({"herding": HERDING}), FACTS)[1]
+    assert (tile.value, tile.note) == ("1,210", "30.2 % of the pool; 2,012 with those for validation")
+
+
+def test_labels_that_were_given_are_learned_from_and_not_called_bought():
+    bought = {("ann", "a", "training"): 50}
+    data = measured_after({(GIVEN, "a", "training"): 300, **bought}, bought)
+    assert labels_in_words(data) == [
+        "Labels bought 100",
+        "10.0 % of the pool; 300 more were given",
+        "50 labels bought, before there was a model.",
+        "50 labels bought.",
+    ]
+    head, rows = round_table(data.curves, data.facts)
+    assert [row[:2] for row in [head, *rows]] == [["Round", "Labels"], ["Start", "350"], ["1", "400"]]
+    assert "with validation" not in head
+
+
+def test_what_was_paid_for_and_gave_no_label_is_no_label_for_validation():
+    start = {("ann", "a", "training"): 30, ("ann", ABSTAINED, "training"): 10, ("ann", "a", "validation"): 10}
+    data = measured_after(start, {("ann", ABSTAINED, "training"): 50})
+    assert labels_in_words(data) == [
+        "Labels bought 30",
+        "3.0 % of the pool; 40 with those for validation; 60 paid for without a label",
+        "40 labels bought, none from 10 more, before there was a model.",
+        "0 labels bought, none from 50 more.",
+    ]
+    assert [row[1:3] for row in round_table(data.curves, data.facts)[1]] == [["30", "40"], ["30", "40"]]
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0, "0 s"), (59.6, "1 min 0 s"), (3600, "1 h 0 min")])

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlmba_pipelines.config import Plateau, RoundsConfig
+from rlmba_pipelines.config import LabelingConfig, Plateau, RoundsConfig
 from rlmba_pipelines.reporting.outlook import Outlook, forecast_words, rule_words
-from rlmba_pipelines.simulation.budget import affordable, stopped_because
+from rlmba_pipelines.simulation.budget import affordable, outlook_of, stopped_because
+from rlmba_pipelines.simulation.tables import GIVEN, NOBODY
 
 FOUR = Outlook([100, 200, 400, 800], [0.40, 0.50, 0.55, 0.58], [1000] * 4, 1800, 400)
 
@@ -61,6 +63,16 @@ def test_a_budget_is_spent_after_as_many_batches_as_it_says(spent, batch, budget
 def test_money_is_spent_at_the_mean_price_so_far():
     (words,) = rule_words(replace(FOUR, paid=500.0, price=0.5), RoundsConfig(max_cost=1000))
     assert words == "the 1000 that labels may cost are paid with about 3 more batches"
+
+
+@pytest.mark.parametrize("free", [GIVEN, NOBODY])
+def test_labels_that_cost_nothing_make_no_label_cheaper(free):
+    labels = pd.DataFrame({"annotator": [free] * 300 + ["ann"] * 100, "cost": [0.0] * 300 + [1.0] * 100})
+    labels["sample_id"] = [f"s{i:04d}" for i in range(400)]
+    samples = pd.DataFrame({"sample_id": [f"s{i:04d}" for i in range(1000)], "split": "pool", "cost": 1.0})
+    rounds = RoundsConfig(max_cost=300, query_size=50)
+    outlook = outlook_of([], labels, samples, {"annotator": "people", "n_validation": 0}, rounds, LabelingConfig())
+    assert rule_words(outlook, rounds) == ["the 300 that labels may cost are paid with about 4 more batches"]
 
 
 @given(

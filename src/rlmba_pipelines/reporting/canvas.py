@@ -105,10 +105,10 @@ def y_title(axes: Axes, words: str) -> None:
 
 
 def axes_words(axes: Axes, curve: pd.DataFrame, title: str, size: Size, *, from_zero: bool = False) -> None:
-    """Titles of both axes, ticks at the numbers of labels that were really bought, a frame that ends on grid lines."""
+    """Titles of both axes, ticks at the numbers of labels that there really were, a frame that ends on grid lines."""
     narrow = size[0] < 400
     y_title(axes, title)
-    axes.set_xlabel("labels bought", labelpad=8)
+    axes.set_xlabel("training labels", labelpad=8)
     bought = sorted(set(curve["labels"]))
     if len(bought) <= (4 if narrow else 7):
         axes.set_xticks(bought)

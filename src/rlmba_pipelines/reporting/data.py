@@ -120,9 +120,9 @@ class ReportData:
         curves: one row per (strategy, stage), sorted when built. Stage 0 is measured after the start batch,
             stage k after round k. Columns: ``CURVE_COLUMNS``, and where known ``accuracy_<modality>``,
             ``shapley_<modality>`` and ``weight_<modality>``, and ``validation_accuracy`` with ``n_validation``, the
-            samples behind it. ``labels`` counts training labels,
-            ``labels_total`` also the validation labels that were paid for; accuracies are in [0, 1],
-            the interval is 95 %.
+            samples behind it. ``labels`` counts training labels, ``labels_total`` also those for validation;
+            ``labels_given`` of them were there before the run, and ``unlabeled`` samples were paid for and gave no
+            label (both 0 where there is no such column). Accuracies are in [0, 1], the interval is 95 %.
         gallery: samples that were bought, shown by round and rank.
         quarantine: samples that were set aside and why, any columns.
     """

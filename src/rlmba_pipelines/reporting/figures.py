@@ -170,7 +170,7 @@ def modality_shares(curves: pd.DataFrame, facts: Facts, size: Size = HALF) -> Fi
     y_title(axes, "Share, %")
     every = max(1, -(-len(places) // (4 if size[0] < 400 else 7)))
     axes.set_xticks(places[::-1][::every], [f"{n:,.0f}" for n in curve["labels"][::-1][::every]])
-    axes.set_xlabel("labels bought", labelpad=8)
+    axes.set_xlabel("training labels", labelpad=8)
     axes.set_ylim(0, 100)
     axes.grid(visible=False)
     axes.set_yticks([0, 50, 100])

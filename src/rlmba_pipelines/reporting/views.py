@@ -34,12 +34,7 @@ def tiles(curves: pd.DataFrame, facts: Facts) -> list[Tile]:
     first, last = curve.iloc[0], curve.iloc[-1]
     interval = f"95 % interval {100 * last['accuracy_low']:.1f}–{100 * last['accuracy_high']:.1f}"
     start = f"; {percent(first['accuracy'])} after the start batch" if len(curve) > 1 else ""
-    share = f"{percent(last['labels'] / facts.pool_size)} of the pool" if facts.pool_size else ""
-    total = f"{last['labels_total']:,.0f} with those for validation" if last["labels_total"] > last["labels"] else ""
-    shown = [
-        Tile("Accuracy", percent(last["accuracy"]), interval + start),
-        Tile("Labels bought", f"{last['labels']:,.0f}", "; ".join(note for note in (share, total) if note)),
-    ]
+    shown = [Tile("Accuracy", percent(last["accuracy"]), interval + start), _labels_tile(last, facts)]
     comparison = compare(curves, facts)
     if comparison is None:
         shown += [
@@ -62,6 +57,18 @@ def tiles(curves: pd.DataFrame, facts: Facts) -> list[Tile]:
         ]
     n_rounds = int(last["stage"])
     return [*shown, Tile("Time", duration(facts.seconds), f"{n_rounds} round{'' if n_rounds == 1 else 's'}")]
+
+
+def _labels_tile(last: pd.Series, facts: Facts) -> Tile:
+    given, unlabeled = last.get("labels_given", 0), last.get("unlabeled", 0)
+    bought, total = last["labels"] - given, last["labels_total"] - given
+    notes = [
+        f"{percent(bought / facts.pool_size)} of the pool" if facts.pool_size else "",
+        f"{total:,.0f} with those for validation" if total > bought else "",
+        f"{given:,.0f} more were given" if given else "",
+        f"{unlabeled:,.0f} paid for without a label" if unlabeled else "",
+    ]
+    return Tile("Labels bought", f"{bought:,.0f}", "; ".join(note for note in notes if note))
 
 
 def duration(seconds: float) -> str:
@@ -157,10 +164,14 @@ def batches(data: ReportData) -> list[Batch]:
     bought = _bought_by_round(curve_of(data.curves, data.facts.strategy))
     shown = []
     for round_idx in data.rounds:
-        cards = [_card(sample, data.facts.modalities) for sample in data.gallery if sample.round_idx == round_idx]
-        n_bought = max(bought.get(round_idx, 0), len(cards))
-        of = "" if n_bought == len(cards) else f"{len(cards)} of "
+        samples = [sample for sample in data.gallery if sample.round_idx == round_idx]
+        cards = [_card(sample, data.facts.modalities) for sample in samples]
+        n_shown = sum(map(_has_label, samples))
+        n_bought = max(bought.get(round_idx, 0), n_shown)
+        of = "" if n_bought == n_shown else f"{n_shown} of "
         words = [f"{of}{n_bought:,} labels bought"]
+        if len(cards) > n_shown:
+            words.append(f"none from {len(cards) - n_shown} more")
         guessed = [card for card in cards if card.verdict != "none"]
         if guessed:
             right = sum(card.verdict == "right" for card in guessed)
@@ -173,9 +184,14 @@ def batches(data: ReportData) -> list[Batch]:
 
 
 def _bought_by_round(curve: pd.DataFrame) -> Mapping[int, int]:
-    """Labels that each round added; round k is measured at stage k."""
-    added = curve["labels"].diff().fillna(curve["labels"])
+    """Training labels that each round bought; round k is measured at stage k."""
+    bought = curve["labels"] - curve.get("labels_given", 0)
+    added = bought.diff().fillna(bought)
     return {int(stage): int(n) for stage, n in zip(curve["stage"], added, strict=True)}
+
+
+def _has_label(sample: BoughtSample) -> bool:
+    return bool(sample.label) and sample.label not in NOT_LABELS
 
 
 def _card(sample: BoughtSample, modalities: Sequence[str]) -> Card:
@@ -184,7 +200,7 @@ def _card(sample: BoughtSample, modalities: Sequence[str]) -> Card:
     guess, verdict = "", "none"
     if isinstance(sample.guess, str) and sample.guess:
         guess = _short(sample.guess, MAX_NAME)
-        if sample.label and sample.label not in NOT_LABELS:
+        if _has_label(sample):
             verdict = "right" if sample.guess == sample.label else "wrong"
     holds = {"image": sample.image, "text": text, "audio": sample.audio, "video": sample.poster}
     lacking = [PEOPLE_SAY.get(m, m) for m in modalities if m in holds and not holds[m]]

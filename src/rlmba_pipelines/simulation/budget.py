@@ -13,7 +13,7 @@ from rlmba_pipelines.config import LabelingConfig, RoundsConfig
 from rlmba_pipelines.learning.mdp import stop_reason
 from rlmba_pipelines.learning.types import PoolView
 from rlmba_pipelines.reporting.outlook import Outlook
-from rlmba_pipelines.simulation.tables import answers_wanted, pool_prices, spent
+from rlmba_pipelines.simulation.tables import answers_wanted, n_bought, pool_prices, spent
 
 MONEY_ROUNDING = 1e-9  # sums of prices are not exact
 
@@ -147,5 +147,5 @@ def outlook_of(
         labels_spent=labels_spent,
         next_labels=min(size, len(unbought(prices, labels))),
         paid=paid,
-        price=paid / max(1, len(labels)),
+        price=paid / max(1, n_bought(labels)),
     )

@@ -120,9 +120,14 @@ def n_trainable(labels: pd.DataFrame) -> int:
     return int(((labels["purpose"] == TRAINING) & ~labels["label"].isin(NOT_LABELS)).sum())
 
 
+def n_bought(labels: pd.DataFrame) -> int:
+    """How many rows of a label table were paid for, whether they have a label or not."""
+    return int((~labels["annotator"].isin((GIVEN, NOBODY))).sum())
+
+
 def spent(labels: pd.DataFrame, n_validation: int) -> int:
     """Labels paid for: everything bought, and the given validation split (its labels are used, so they count)."""
-    return int((~labels["annotator"].isin((GIVEN, NOBODY))).sum()) + n_validation
+    return n_bought(labels) + n_validation
 
 
 def spoiled_ids(labels: pd.DataFrame) -> np.ndarray:

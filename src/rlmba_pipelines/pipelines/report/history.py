@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from rlmba_pipelines.learning.metrics.statistics import wilson
-from rlmba_pipelines.simulation.tables import n_training, spent
+from rlmba_pipelines.ledger import NOT_LABELS
+from rlmba_pipelines.simulation.tables import GIVEN, n_bought, n_training
 
 TRAINING_NODES = ("train_fusion", "train_vlm")
 
@@ -31,12 +32,15 @@ def curve_row(
     The forecast looks at ``validation_accuracy`` alone, since people stop buying by it.
     """
     measured = test or validation
+    has_label = ~labels["label"].isin(NOT_LABELS)
     low, high = wilson(int(measured["n_correct"]), int(measured["n"]))
     return {
         "strategy": strategy,
         "stage": stage,
         "labels": n_training(labels),
-        "labels_total": spent(labels, n_validation),
+        "labels_total": int(has_label.sum()) + n_validation,
+        "labels_given": n_training(labels[labels["annotator"] == GIVEN]),
+        "unlabeled": n_bought(labels[~has_label]),
         "measured_on": "test" if test else "validation",
         "n_measured": measured["n"],
         "validation_accuracy": validation.get("accuracy", float("nan")),
@@ -53,7 +57,8 @@ def curve_row(
 def curve_of(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The table of a run; a stage that bought nothing (a stop rule had fired) is the same point again and left out."""
     frame = pd.DataFrame(rows)
-    return frame.drop_duplicates(["labels", "labels_total"], keep="first", ignore_index=True) if len(frame) else frame
+    paid_for = ["labels", "labels_total", "unlabeled"]
+    return frame.drop_duplicates(paid_for, keep="first", ignore_index=True) if len(frame) else frame
 
 
 def seconds_by_node(lineage: Path) -> dict[str, float]:
