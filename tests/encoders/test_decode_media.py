@@ -87,6 +87,15 @@ def test_sixteen_bit_gray_keeps_its_brightness():
     assert decode_image(image_bytes(gray, "PNG"), CAPS).getpixel((0, 0)) == (128, 128, 128)
 
 
+@pytest.mark.parametrize(("pixels", "reason"), [
+    (np.float32([[0, 1]]), "fractions"), (np.int32([[0, 65_536]]), "outside of 0 to 65,535"),
+    (np.int32([[-1, 0]]), "outside of 0 to 65,535"),
+])
+def test_pixels_of_which_nobody_knows_what_is_white_are_refused(pixels, reason):
+    with pytest.raises(MediaDecodeError, match=reason):
+        decode_image(image_bytes(Image.fromarray(pixels), "TIFF"), CAPS)
+
+
 def test_a_photo_that_was_held_sideways_is_turned_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
