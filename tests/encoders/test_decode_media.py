@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 import tarfile
 import zlib
 
@@ -86,6 +87,15 @@ def test_sixteen_bit_gray_keeps_its_brightness():
     assert decode_image(image_bytes(gray, "PNG"), CAPS).getpixel((0, 0)) == (128, 128, 128)
 
 
+@pytest.mark.parametrize(("pixels", "reason"), [
+    (np.float32([[0, 1]]), "fractions"), (np.int32([[0, 65_536]]), "outside of 0 to 65,535"),
+    (np.int32([[-1, 0]]), "outside of 0 to 65,535"),
+])
+def test_pixels_of_which_nobody_knows_what_is_white_are_refused(pixels, reason):
+    with pytest.raises(MediaDecodeError, match=reason):
+        decode_image(image_bytes(Image.fromarray(pixels), "TIFF"), CAPS)
+
+
 def test_a_photo_that_was_held_sideways_is_turned_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -119,6 +129,20 @@ def test_a_wav_whose_header_promises_more_is_told_with_both_numbers():
     data = SOUNDS["wav"]
     with pytest.raises(MediaDecodeError, match=re.escape(f"is cut short (expected {len(data):,} bytes, found 17,002)")):
         decode_audio(data[:17_002], CAPS)
+
+
+def test_what_follows_the_sound_of_a_wav_is_no_part_of_it():
+    wav = sound_bytes(tone()[:8001], subtype="PCM_U8")
+    unpadded = wav[: 44 + 8001] + b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + bytes(18)
+    for data in (wav + b"ID3\x03" + bytes(60), wav + b"\n\ntrailing text", unpadded):
+        assert len(decode_audio(data, CAPS)) == 8001
+
+
+@pytest.mark.parametrize("size", [0x7FFFF000, 0xFFFFFFFF])
+def test_a_wav_of_a_streaming_writer_that_did_not_know_its_size_is_whole(size):
+    wav = SOUNDS["wav"]
+    streamed = wav[:4] + struct.pack("<I", size) + wav[8:40] + struct.pack("<I", size) + wav[44:]
+    assert len(decode_audio(streamed, CAPS)) == 16_000
 
 
 def test_stereo_at_44_kilohertz_becomes_one_channel_at_16():

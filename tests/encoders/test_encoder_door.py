@@ -229,6 +229,13 @@ def test_a_state_dict_of_another_network_or_a_pickle_is_refused(tmp_path):
     assert not CallsOnLoad.called
 
 
+@pytest.mark.parametrize(("network", "modality"), [("squeezenet1_1", "image"), ("s3d", "video")])
+def test_a_network_without_a_linear_layer_is_refused(tmp_path, network, modality):
+    torch.save({}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=f"{network} has no linear layer"):
+        load_encoder(f"torchvision:{network}@{tmp_path / 'w.pth'}", modality, CPU)
+
+
 class CallsOnLoad:
     called: list[int] = []  # noqa: RUF012
 

@@ -60,6 +60,18 @@ def test_a_torn_shard_counts_as_never_written_and_can_be_written_again(tmp_path)
     assert not FeatureCache(tmp_path).lacks(digests(4)).any()
 
 
+def test_what_cannot_be_read_is_forgotten_with_the_rows_that_were_asked_for_and_the_others_stay(tmp_path):
+    for start in (0, 2, 4):
+        FeatureCache(tmp_path).put(digests(2, start), np.full((2, 3), start, dtype=np.float32))
+    torn, lost = sorted(tmp_path.glob("*.rows.npy"))[:2]
+    torn.write_bytes(torn.read_bytes()[:40])
+    lost.unlink()
+    left = np.flatnonzero(~FeatureCache(tmp_path).lacks(digests(6)))
+    FeatureCache(tmp_path).forget([digests(6)[left[0]]])
+    assert len(list(tmp_path.iterdir())) == 2
+    assert np.flatnonzero(~FeatureCache(tmp_path).lacks(digests(6))).tolist() == [left[1]]
+
+
 def test_rows_without_their_keys_were_never_finished(tmp_path):
     FeatureCache(tmp_path).put(digests(4), np.ones((4, 2), dtype=np.float32))
     next(tmp_path.glob("*.keys.npy")).unlink()

@@ -19,9 +19,9 @@ WAV2VEC2 = {**SMALL, "conv_dim": (16, 16), "conv_kernel": (10, 8), "conv_stride"
             "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
 
 
-def bert_tokenizer():
+def bert_tokenizer(longest=64):
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "car", "dog"]
-    return tr.BertTokenizer(vocab={word: i for i, word in enumerate(words)}, model_max_length=64)
+    return tr.BertTokenizer(vocab={word: i for i, word in enumerate(words)}, model_max_length=longest)
 
 
 def clip_config(cls, **vision):
@@ -88,6 +88,16 @@ def test_bert_is_averaged_over_its_tokens(saved):
     with torch.inference_mode():
         tokens = model(**tokenizer("a red car", return_tensors="pt")).last_hidden_state[0]
     assert_allclose(load_encoder(f"path:{folder}", "text", CPU).encode(["a red car"])[0], tokens.mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("n_words", [63, 75, 200])
+def test_a_text_may_be_as_long_as_clip_has_positions_and_is_cut_there(tmp_path, n_words):
+    text = {**SMALL, "vocab_size": 20, "max_position_embeddings": 77, "eos_token_id": 3}
+    tr.CLIPTextModel(tr.CLIPTextConfig(**text)).save_pretrained(tmp_path)
+    bert_tokenizer(77).save_pretrained(tmp_path)
+    encoder = load_encoder(f"path:{tmp_path}", "text", CPU)
+    long, cut = encoder.encode(["dog " * n_words, "dog " * min(n_words, 75)])
+    assert_array_equal(long, cut)
 
 
 def test_a_vit_sees_what_its_own_processor_shows_it(saved):

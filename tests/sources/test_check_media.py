@@ -1,7 +1,9 @@
 """Ingest reads every medium once; what is bad is set aside with its reason, and too much of it stops the run."""
 
 import hashlib
+import multiprocessing
 import os
+import resource
 import signal
 import time
 
@@ -161,3 +163,15 @@ def test_a_medium_that_decoded_well_before_is_hashed_and_not_decoded_again_until
     (tmp_path / "a.png").write_bytes(b"new")
     run()
     assert decoded == [b"new", b"bad"]
+
+
+def test_a_worker_keeps_a_limit_of_memory_that_is_lower_than_its_own():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        lower = check.WORKER_BYTES - 2**30
+        assert pool.apply(limited_below, (lower,)) == (lower, lower)
+
+
+def limited_below(hard):
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    check.limit_memory()
+    return resource.getrlimit(resource.RLIMIT_AS)

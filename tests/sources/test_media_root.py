@@ -31,6 +31,12 @@ def test_files_and_members_of_archives_are_read(root):
     assert root.read("photos/deep.zip/in/b.webp", 800) == b"deflated" * 100
 
 
+def test_hidden_files_are_no_frames(root):
+    (root.root / "photos" / "._1.jpg").write_bytes(b"junk of macOS")
+    assert [path.name for path in root.files("photos/")] == ["1.jpg"]
+    assert b"junk" not in root.read("photos/", 10)
+
+
 def test_a_copy_in_another_process_reads_the_same(root):
     root.read("shard.zip/a.webp", 10)
     assert pickle.loads(pickle.dumps(root)).read("shard.zip/a.webp", 10) == b"stored"

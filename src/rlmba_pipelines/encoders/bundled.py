@@ -143,13 +143,14 @@ def _minilm(weights: Path, fingerprint: str, config: EncodersConfig) -> Encoder:
     logging.disable_progress_bar()
     tokenizer = Tokenizer.from_file(str(weights.parent / "tokenizer.json"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(256)
+    longest = 256
+    tokenizer.enable_truncation(longest)
     model = BertModel.from_pretrained(weights.parent, use_safetensors=True, local_files_only=True, dtype=torch.float32)
 
     def pool(output: Any, mask: Any) -> Any:
         return torch.nn.functional.normalize(masked_mean(output.last_hidden_state, mask), dim=1)
 
-    return TokenNet(model, lambda text: tokenizer.encode(text).ids, 0, fingerprint, config, pool)
+    return TokenNet(model, lambda text: tokenizer.encode(text).ids, 0, fingerprint, config, pool, longest)
 
 
 class WhisperTiny:

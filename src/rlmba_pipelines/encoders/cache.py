@@ -69,36 +69,49 @@ class FeatureCache:
         self._open(self.folder / f"{name}.keys.npy")
 
     def forget(self, sha256s: Collection[str]) -> None:
-        """Remove rows for good: what else a shard holds is written anew before the old shard goes."""
+        """Remove rows for good: what else a shard holds is written anew before the old shard goes.
+
+        A shard that cannot be read goes too: nobody can tell whose rows it holds, and none of them is ever used.
+        """
         gone = {bytes.fromhex(s) for s in sha256s}
         for keys_path in sorted(self.folder.glob("*.keys.npy")):
-            rows_path = keys_path.with_name(keys_path.name.replace(".keys.npy", ".rows.npy"))
-            keys = [key.tobytes() for key in np.load(keys_path, allow_pickle=False)]
+            shard = _read_shard(keys_path)
+            keys = [] if shard is None else [key.tobytes() for key in shard[0]]
             kept = [i for i, key in enumerate(keys) if key not in gone]
-            if len(kept) < len(keys):
-                rows = np.load(rows_path, allow_pickle=False)
-                self.put([keys[i].hex() for i in kept], rows[kept])
+            if shard is None or len(kept) < len(keys):
+                if shard is not None:
+                    self.put([keys[i].hex() for i in kept], shard[1][kept])
                 keys_path.unlink()
-                rows_path.unlink()
+                _rows_of(keys_path).unlink(missing_ok=True)
         self._place = {key: place for key, place in self._place.items() if key not in gone}
 
     def _open(self, keys_path: Path) -> None:
-        """Index a shard; one that cannot be read, or is not whole, counts as never written."""
-        try:
-            keys = np.load(keys_path, allow_pickle=False)
-            rows_path = keys_path.with_name(keys_path.name.replace(".keys.npy", ".rows.npy"))
-            rows = np.load(rows_path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+        """Index a shard; one that cannot be read counts as never written."""
+        shard = _read_shard(keys_path)
+        if shard is None:
             return
-        whole = keys.dtype == np.uint8 and keys.ndim == 2 and keys.shape[1] == 32 and rows.ndim == 2
-        if not whole or len(keys) != len(rows) or rows.dtype != np.float32:
-            return
+        keys, rows = shard
         flat = keys.tobytes()
-        shard = len(self._shards)
+        number = len(self._shards)
         self._shards.append(rows)
         for row in range(len(keys)):
-            self._place.setdefault(flat[32 * row : 32 * row + 32], (shard, row))
+            self._place.setdefault(flat[32 * row : 32 * row + 32], (number, row))
 
     def _write(self, name: str, array: np.ndarray) -> None:
         with replacing(self.folder / name) as temporary:
             np.save(temporary, array, allow_pickle=False)
+
+
+def _rows_of(keys_path: Path) -> Path:
+    return keys_path.with_name(keys_path.name.replace(".keys.npy", ".rows.npy"))
+
+
+def _read_shard(keys_path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Keys uint8[n, 32] and rows float32[n, D], memory-mapped; None where either cannot be read or is not whole."""
+    try:
+        keys = np.load(keys_path, allow_pickle=False)
+        rows = np.load(_rows_of(keys_path), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    whole = keys.dtype == np.uint8 and keys.ndim == 2 and keys.shape[1] == 32 and rows.ndim == 2
+    return (keys, rows) if whole and len(keys) == len(rows) and rows.dtype == np.float32 else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 SAMPLE_RATE = 16_000  # of all sound that is handed on
+_UNKNOWN_SIZE = 0x7FFF_F000  # streaming writers put this or more where a size was not known
 
 
 class MediaDecodeError(ValueError):
@@ -42,14 +43,14 @@ def _cut(expected: int, found: int) -> MediaDecodeError:
 
 
 def _check_riff(data: bytes) -> None:
-    """Wav, webp and avi; streamed ones carry 0xFFFFFFFF for a size that was not known."""
-    promised = struct.unpack_from("<I", data, 4)[0] + 8
-    if len(data) + 1 < promised < 0xFFFFFF00:  # some writers count a byte of padding that they leave out
-        raise _cut(promised, len(data))
-    position = 12
-    while data[8:12] == b"WAVE" and position + 8 <= len(data):
-        size = struct.unpack_from("<I", data, position + 4)[0]
-        if len(data) < position + 8 + size < 0xFFFFFF00:
+    """Wav, webp and avi; what follows the ``data`` of a wav is no sound, and often no chunk either."""
+    size = struct.unpack_from("<I", data, 4)[0]
+    if len(data) + 1 < size + 8 and size < _UNKNOWN_SIZE:  # some writers count a byte of padding that they leave out
+        raise _cut(size + 8, len(data))
+    position, kind = 12, b""
+    while data[8:12] == b"WAVE" and kind != b"data" and position + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, position)
+        if len(data) < position + 8 + size and size < _UNKNOWN_SIZE:
             raise _cut(position + 8 + size, len(data))
         position += 8 + size + size % 2
 

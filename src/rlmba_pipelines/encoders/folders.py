@@ -180,4 +180,4 @@ def _text(tower: Any, folder: Path, model_type: str, fingerprint: str, config: E
         return output.pooler_output if two_towers else masked_mean(output.last_hidden_state, mask)
 
     fixed = longest if model_type.startswith("siglip") else 0  # trained on full length only
-    return TokenNet(tower, tokenize, tokenizer.pad_token_id or 0, fingerprint, config, pool, fixed)
+    return TokenNet(tower, tokenize, tokenizer.pad_token_id or 0, fingerprint, config, pool, longest, fixed)

@@ -50,7 +50,7 @@ def decode_image(data: bytes, caps: MediaCaps) -> Image.Image:
     """The first frame of an image as RGB, upright by its EXIF orientation, transparency laid on white.
 
     Raises:
-        MediaDecodeError: cut short, over the pixel cap, or no image of a known format.
+        MediaDecodeError: cut short, over the pixel cap, without a known white, or no image of a known format.
     """
     from PIL import Image, ImageFile, ImageOps
 
@@ -68,7 +68,7 @@ def decode_image(data: bytes, caps: MediaCaps) -> Image.Image:
         n_pixels = re.search(r"\d+", str(bomb))
         count = f"{int(n_pixels[0]):,}" if n_pixels else "too many"
         raise MediaDecodeError(f"has {count} pixels, more than the {caps.max_pixels:,} allowed") from None
-    except (MemoryError, TimeoutError):
+    except (MediaDecodeError, MemoryError, TimeoutError):
         raise
     except Exception as error:  # decoders meet hostile bytes with errors of every type
         cut = any(sign in str(error).lower() for sign in ("truncated", "broken data stream", "unexpected end"))
@@ -89,9 +89,13 @@ def _readable_formats() -> tuple[str, ...]:
 def _on_white(image: Image.Image) -> Image.Image:
     from PIL import Image
 
+    if image.mode == "F":
+        raise MediaDecodeError("has pixels that are fractions, of which nobody knows what is white; save 8 or 16 bits")
     if image.mode.startswith("I;16") or image.mode == "I":  # 16-bit gray, which convert() would clip
         values = np.asarray(image, dtype=np.int64)
-        return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+        if values.min() < 0 or values.max() > 65535:
+            raise MediaDecodeError("has pixels outside of 0 to 65,535; save it with 8 or 16 bits")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))

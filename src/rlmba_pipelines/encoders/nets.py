@@ -171,23 +171,27 @@ class TokenNet:
 
     def __init__(
         self, model: torch.nn.Module, tokenize: Callable[[str], list[int]], pad_id: int, fingerprint: str,
-        config: EncodersConfig, pool: Callable[[Any, torch.Tensor], torch.Tensor], fixed_length: int = 0,
+        config: EncodersConfig, pool: Callable[[Any, torch.Tensor], torch.Tensor], longest: int,
+        fixed_length: int = 0,
     ) -> None:
         self.fingerprint = fingerprint
         self._config, self._tokenize, self._pool = config, tokenize, pool
-        self._pad_id, self._fixed_length = pad_id, fixed_length
+        self._pad_id, self._longest, self._fixed_length = pad_id, longest, fixed_length
         self._device = choose_device(config)
         self._model = model.eval().to(self._device)
         self._grid_rows = grid_rows(config)
-        self.dim = self._forward([tokenize("a")], padded_length(1, fixed_length)).shape[1]
+        self.dim = self._forward([tokenize("a")], self._length(1)).shape[1]
 
     def encode(self, items: Iterable[str]) -> np.ndarray:
         """float32[n, D] of texts; longer ones than the model takes are cut at its limit."""
         tokens = [self._tokenize(text) for text in items]
-        lengths = [padded_length(len(ids), self._fixed_length) for ids in tokens]
+        lengths = [self._length(len(ids)) for ids in tokens]
         return on_grid(
             lengths, lambda rows: self._forward([tokens[r] for r in rows], lengths[rows[0]]), self._grid_rows, self.dim
         )
+
+    def _length(self, n: int) -> int:
+        return self._fixed_length or min(padded_length(n), self._longest)
 
     def _forward(self, tokens: list[list[int]], length: int) -> np.ndarray:
         import torch
@@ -226,14 +230,14 @@ def spread(frames: Sequence[Any], n_frames: int) -> list[Any]:
     return [frames[int((part + 0.5) * len(frames) / n_frames)] for part in range(n_frames)]
 
 
-def padded_length(n: int, fixed: int = 0) -> int:
+def padded_length(n: int) -> int:
     """The next multiple of 8 up to 32, of 32 above: few enough lengths to fill batches.
 
     >>> [padded_length(n) for n in (1, 8, 9, 33, 65)]
     [8, 8, 16, 64, 96]
     """
     step = 8 if n <= 32 else 32
-    return fixed or -(-n // step) * step
+    return -(-n // step) * step
 
 
 def grid_rows(config: EncodersConfig) -> int:

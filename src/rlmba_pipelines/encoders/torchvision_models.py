@@ -101,12 +101,14 @@ def _without_head(models: Any, network: str, state: dict[str, Any]) -> Any:
     import torch
 
     model = models.get_model(network, weights=None)
-    head = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)][-1]
+    head = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)][-1:]
+    if not head:
+        raise UserError(f"torchvision's {network} has no linear layer and is no encoder; name another network.")
     try:
-        n_classes = len(state[f"{head}.weight"])
+        n_classes = len(state[f"{head[0]}.weight"])
         model = models.get_model(network, weights=None, num_classes=n_classes)
         model.load_state_dict(state)
     except (KeyError, RuntimeError, TypeError) as error:
         raise UserError(f"The state dict does not fit {network}; name the network that it was saved from.") from error
-    model.set_submodule(head, torch.nn.Identity())
+    model.set_submodule(head[0], torch.nn.Identity())
     return model

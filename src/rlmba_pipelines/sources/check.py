@@ -236,7 +236,9 @@ def _check_medium(
 def limit_memory() -> None:
     """Cap the address space of a worker process; the parent's own is left alone."""
     if multiprocessing.parent_process() is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (WORKER_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        unlimited = hard == resource.RLIM_INFINITY
+        resource.setrlimit(resource.RLIMIT_AS, (WORKER_BYTES if unlimited else min(WORKER_BYTES, hard), hard))
 
 
 @contextmanager

@@ -104,7 +104,8 @@ class MediaRoot:
             names = os.listdir(path)
         except (OSError, ValueError):
             return []
-        frames = [name for name in names if name.lower().endswith(FRAME_SUFFIXES)]
+        shown = [name for name in names if not name.startswith(".")]  # macOS leaves ._frame_0.jpg beside frame_0.jpg
+        frames = [name for name in shown if name.lower().endswith(FRAME_SUFFIXES)]
         return [f"{ref}{name}" for name in sorted(frames, key=lambda name: (_natural(name), name))]
 
     def _read_frames(self, ref: str, path: Path, max_bytes: int) -> bytes:
