@@ -85,10 +85,19 @@ def test_one_seed_is_called_one_seed_and_overlap_is_admitted():
     close = curves_of({"herding": HERDING, "random": RANDOM})
     assert caveat(close, FACTS) == (
         "Measured on the test split (1,500 samples). One run with seed 0, the same start for both; "
-        "the 95 % intervals of the two curves overlap at the end, so chance is not ruled out."
+        "the 95 % intervals of the two curves overlap at 1,210 labels, so chance is not ruled out."
     )
     apart = curves_of({"herding": HERDING, "random": tuple(a - 0.06 * (k > 0) for k, a in enumerate(RANDOM))})
     assert "do not overlap, but another seed can give another gap" in caveat(apart, FACTS)
+
+
+def test_intervals_are_compared_at_the_labels_that_both_curves_have():
+    same_so_far = curves_of({"herding": (0.412, 0.449, 0.478, 0.503, 0.542, 0.590), "random": (0.412, 0.449, 0.478)})
+    assert "overlap at 610 labels, so chance is not ruled out" in caveat(same_so_far, FACTS)
+    apart_so_far = curves_of({"herding": (0.4, 0.5, 0.6, 0.5), "random": (0.4, 0.4, 0.49)})
+    assert "intervals at 610 labels do not overlap" in caveat(apart_so_far, FACTS)
+    ended_between = apart_so_far["labels"] - 100 * (apart_so_far["strategy"].eq("random") & apart_so_far["stage"].eq(2))
+    assert "intervals at 510 labels do not overlap" in caveat(apart_so_far.assign(labels=ended_between), FACTS)
 
 
 def test_the_mean_difference_is_the_area_between_the_curves():

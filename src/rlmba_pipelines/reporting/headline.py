@@ -23,7 +23,7 @@ class Comparison:
         target: the best accuracy that both reach.
         labels_needed, reference_needed: labels at which each first reaches ``target``, interpolated.
         mean_difference: area between the curves over their common labels, per label; in [-1, 1].
-        overlap: the 95 % intervals at the end of both curves touch.
+        overlap: the 95 % intervals of both at ``labels`` touch.
     """
 
     labels: int
@@ -74,7 +74,7 @@ def compare(curves: pd.DataFrame, facts: Facts) -> Comparison | None:
     )
     if needed is None or reference_needed is None:
         return None
-    first, second = ours.iloc[-1], theirs.iloc[-1]
+    (low, high), (reference_low, reference_high) = _interval_at(ours, labels), _interval_at(theirs, labels)
     return Comparison(
         labels=labels,
         accuracy=accuracy,
@@ -83,10 +83,14 @@ def compare(curves: pd.DataFrame, facts: Facts) -> Comparison | None:
         labels_needed=needed,
         reference_needed=reference_needed,
         mean_difference=_area(ours, labels) - _area(theirs, labels),
-        overlap=bool(
-            first["accuracy_low"] <= second["accuracy_high"] and second["accuracy_low"] <= first["accuracy_high"]
-        ),
+        overlap=low <= reference_high and reference_low <= high,
     )
+
+
+def _interval_at(curve: pd.DataFrame, labels: int) -> tuple[float, float]:
+    """The 95 % interval of a curve at a number of labels, interpolated as its accuracy is."""
+    low, high = (float(np.interp(labels, curve["labels"], curve[f"accuracy_{end}"])) for end in ("low", "high"))
+    return low, high
 
 
 def _growing(curves: pd.DataFrame, strategy: str | None) -> pd.DataFrame:
@@ -181,8 +185,8 @@ def caveat(curves: pd.DataFrame, facts: Facts) -> str:
     if comparison is None:
         return f"{measured}One run with seed {facts.seed}."
     overlap = (
-        "the 95 % intervals of the two curves overlap at the end, so chance is not ruled out"
+        f"the 95 % intervals of the two curves overlap at {comparison.labels:,} labels, so chance is not ruled out"
         if comparison.overlap
-        else "the 95 % intervals at the end do not overlap, but another seed can give another gap"
+        else f"the 95 % intervals at {comparison.labels:,} labels do not overlap, but another seed can give another gap"
     )
     return f"{measured}One run with seed {facts.seed}, the same start for both; {overlap}."
