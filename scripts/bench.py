@@ -116,9 +116,9 @@ def main() -> None:
     benchmark = BenchmarkConfig(plan=options.plan, workers=options.workers, **chosen)
     sweep(RUNS, STALE_SECONDS)
     unpack()
-    if options.again:
-        forget(cells_of(ROOT, protocol, benchmark)[0])
     try:
+        if options.again:
+            forget(cells_of(ROOT, protocol, benchmark)[0])
         asked = {"experiment": "bench", "benchmark": benchmark.model_dump(mode="json")}
         Runner(Request(ROOT, None, asked))("benchmark", rounds=1)
     except UserError as error:

@@ -79,16 +79,16 @@ def test_only_the_runs_that_are_wanted_anew_are_forgotten_and_do_not_come_back(b
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.json")) == sorted(kept)
 
 
-def test_a_run_under_other_damage_does_not_count(bench, machine, tmp_path: Path) -> None:
-    folder, protocol = machine("first"), Protocol.read(SCRIPTS.parent)
+def test_a_run_under_other_damage_does_not_count(tmp_path: Path) -> None:
+    protocol = Protocol.read(SCRIPTS.parent)
     cell = Cell(set="tux-13", condition="label_noise", strategy="rl_mba", seed=1000)
     settings = runs.read_by_a_run(runs.asked_of(SCRIPTS.parent, protocol, cell))
-    place = runs.place_of(folder, cell)
+    place = runs.place_of(tmp_path, cell)
+    place.parent.mkdir(parents=True)
     for data, counts in ((None, False), ({"label_noise": 0.2}, False), ({"label_noise": 0.1}, True)):
         whole = None if data is None else Damage(**data).model_dump(mode="json")
-        run_on(folder, place.relative_to(folder).as_posix(), 0.5)
         place.write_text(json.dumps({"settings": settings, "data": whole, "curve": [], "seconds": 1.0}))
-        assert (cell in runs.on_file(SCRIPTS.parent, protocol, [cell], folder)) is counts
+        assert (cell in runs.on_file(SCRIPTS.parent, protocol, [cell], tmp_path)) is counts
 
 
 def test_packing_gives_older_runs_the_options_that_came_later(bench, machine) -> None:
