@@ -90,23 +90,19 @@ class MediaRoot:
     def files(self, ref: str) -> list[Path]:
         """The files on disk that a reference stands for alone: none for a member of an archive, or what is missing.
 
+        Of a folder of frames also the hidden pictures, which may show the same.
+
         Raises:
             UserError: the reference is refused (see ``check``).
         """
         path, member = self._locate(ref)
         if ref.endswith("/"):
-            return [self._locate(frame)[0] for frame in self._frames(ref, path)]
+            return [self._locate(f"{ref}{name}")[0] for name in _pictures(path)]
         return [path] if not member and path.is_file() else []
 
     def _frames(self, ref: str, path: Path) -> list[str]:
-        """References of the pictures in a folder, ``frame_9`` before ``frame_10``; none where it is no folder."""
-        try:
-            names = os.listdir(path)
-        except (OSError, ValueError):
-            return []
-        shown = [name for name in names if not name.startswith(".")]  # macOS leaves ._frame_0.jpg beside frame_0.jpg
-        frames = [name for name in shown if name.lower().endswith(FRAME_SUFFIXES)]
-        return [f"{ref}{name}" for name in sorted(frames, key=lambda name: (_natural(name), name))]
+        """References of the frames in a folder; a hidden ``._frame_0.jpg``, which macOS leaves, is none."""
+        return [f"{ref}{name}" for name in _pictures(path) if not name.startswith(".")]
 
     def _read_frames(self, ref: str, path: Path, max_bytes: int) -> bytes:
         packed, n_bytes = io.BytesIO(), 0
@@ -175,6 +171,15 @@ class MediaRoot:
                 self._archives.popitem(last=False)[1].close()
         self._archives.move_to_end(path)
         return self._archives[path]
+
+
+def _pictures(path: Path) -> list[str]:
+    """Names of the pictures in a folder, ``frame_9`` before ``frame_10``; none where it is no folder."""
+    try:
+        names = [name for name in os.listdir(path) if name.lower().endswith(FRAME_SUFFIXES)]
+    except (OSError, ValueError):
+        return []
+    return sorted(names, key=lambda name: (_natural(name), name))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
