@@ -158,3 +158,22 @@ def test_the_hub_is_asked_only_for_what_is_not_here_and_its_absence_is_explained
         load_encoder("hub:away/bert", "text", CPU)
     assert "path:<folder>" in str(caught.value)
     assert asked[1:] == [("away/bert", True), ("away/bert", False)]
+
+
+def test_a_copy_from_the_hub_without_its_weights_is_completed_or_said_not_to_be_whole(monkeypatch, saved, tmp_path):
+    import huggingface_hub
+
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    whole = {"half/bert": saved("bert"), "half/pickled": tmp_path}
+
+    def snapshot(name, *, local_files_only=False, **_):
+        return str(tmp_path if local_files_only else whole[name])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    assert load_encoder("hub:half/bert", "text", CPU).dim == 32
+    with pytest.raises(UserError, match=r"half/pickled on this machine is not whole"):
+        find_encoder("hub:half/pickled", "text", CPU)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "1.safetensors", "b": "2"}}')
+    (tmp_path / "1.safetensors").touch()
+    with pytest.raises(UserError, match="is not whole"):
+        find_encoder("hub:half/pickled", "text", CPU)

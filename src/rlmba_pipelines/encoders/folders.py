@@ -33,10 +33,10 @@ FIRST_TOKEN = ("vit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "
 
 
 def find_on_hub(name: str, modality: str, config: EncodersConfig) -> Found:
-    """A model of the hub, ``name`` or ``name@revision``, from the local copy where there is one.
+    """A model of the hub, ``name`` or ``name@revision``, from the local copy where there is a whole one.
 
     Raises:
-        UserError: it is not here and the hub cannot be reached.
+        UserError: it is not here, or not whole, and the hub cannot be reached.
     """
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
@@ -48,7 +48,10 @@ def find_on_hub(name: str, modality: str, config: EncodersConfig) -> Found:
     try:
         try:
             folder = fetch(local_files_only=True)
+            lacks_weights = not _holds_weights(Path(folder))  # a killed download, or a tokenizer fetched alone
         except OSError:
+            lacks_weights = True
+        if lacks_weights:
             folder = fetch()
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise UserError(
@@ -56,7 +59,20 @@ def find_on_hub(name: str, modality: str, config: EncodersConfig) -> Found:
             f"({type(error).__name__}); check the name and the network, or copy the model's folder here and name it "
             f"as path:<folder>."
         ) from error
+    if not _holds_weights(Path(folder)):
+        raise UserError(
+            f"encoders.{modality}: the copy of {name} on this machine is not whole and the hub gave no .safetensors "
+            f"for it; go on where there is a network, or name a model that has them (pickled weights are never loaded)."
+        )
     return find_in_folder(folder, modality, config)
+
+
+def _holds_weights(folder: Path) -> bool:
+    """Whether the configuration and all files of weights are there, also where an index names several."""
+    indexed = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.safetensors.index.json")]
+    named = {folder / name for index in indexed for name in index["weight_map"].values()}
+    found = set(folder.glob("*.safetensors"))
+    return (folder / "config.json").is_file() and bool(found) and named <= found
 
 
 def find_in_folder(folder: str | Path, modality: str, config: EncodersConfig) -> Found:
