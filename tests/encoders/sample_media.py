@@ -37,21 +37,23 @@ def sound_bytes(wave, rate=16_000, kind="WAV", subtype=None):
     return out.getvalue()
 
 
-def video_bytes(n_pictures=30, size=(64, 48), sound_seconds=None, kind="mp4", codec="mpeg4", options=None):
-    """A video whose picture number k is gray of value 8 k."""
+def video_bytes(n_pictures=30, size=(64, 48), sound_seconds=None, kind="mp4", codec="mpeg4", options=None, corner=None):
+    """A video whose picture number k is gray of value 8 k; ``corner`` is the gray of its upper left quarter."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video"
-        _write_video(path, n_pictures, size, sound_seconds, kind, codec, options or {})
+        _write_video(path, n_pictures, size, sound_seconds, kind, codec, options or {}, corner)
         return path.read_bytes()
 
 
-def _write_video(path, n_pictures, size, sound_seconds, kind, codec, options):
+def _write_video(path, n_pictures, size, sound_seconds, kind, codec, options, corner):
     with av.open(str(path), "w", format=kind, options=options) as container:
         stream = container.add_stream(codec, rate=30)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         sound = container.add_stream("aac", rate=16_000, layout="mono") if sound_seconds else None
         for number in range(n_pictures):
             gray = np.full((size[1], size[0], 3), min(8 * number, 255), dtype=np.uint8)
+            if corner is not None:
+                gray[: size[1] // 2, : size[0] // 2] = corner
             container.mux(stream.encode(av.VideoFrame.from_ndarray(gray, format="rgb24")))
         container.mux(stream.encode(None))
         if sound is not None:

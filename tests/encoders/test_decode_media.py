@@ -1,6 +1,7 @@
 """Media are decoded whole, under caps, or refused with a reason that a person can act on."""
 
 import io
+import itertools
 import re
 import struct
 import tarfile
@@ -181,6 +182,31 @@ def test_frames_are_spread_evenly_over_a_video():
     frames, sound = decode_video(video_bytes(30), CAPS, 5)
     assert sound is None
     assert [round(np.asarray(f).mean() / 8) for f in frames] == [3, 9, 15, 21, 27]
+
+
+def turned(video, a, b, c, d):
+    """The same mp4 with another display matrix, which takes a point (x, y) to (a x + c y, b x + d y)."""
+    plain = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    start = video.index(plain, video.index(b"tkhd"))
+    matrix = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    return video[:start] + matrix + video[start + len(plain):]
+
+
+@pytest.mark.parametrize(("a", "b", "c", "d"), [
+    turn for turn in itertools.product((-1, 0, 1), repeat=4) if turn[0] == turn[3] == 0 != turn[1] * turn[2]
+    or turn[1] == turn[2] == 0 != turn[0] * turn[3]
+])
+def test_a_video_is_seen_as_players_show_it_turned_and_mirrored(a, b, c, d):
+    frame = np.asarray(decode_video(turned(video_bytes(3, corner=255), a, b, c, d), CAPS, 1)[0][0])
+    assert frame.shape[:2] == ((48, 64) if a else (64, 48))
+    x, y = -(a + c), -(b + d)  # where the corner up left, (-1, -1), comes to lie
+    bright = np.argwhere(frame.mean(axis=2) > 128).mean(axis=0) / frame.shape[:2] - 0.5
+    assert_allclose(bright, np.array([y, x]) / 4, atol=0.03)
+
+
+def test_a_display_matrix_that_is_no_turn_leaves_the_pictures():
+    for matrix in ((0, 0, 0, 0), (1, 1, -1, 1)):
+        assert decode_video(turned(video_bytes(3), *matrix), CAPS, 1)[0][0].size == (64, 48)
 
 
 def test_a_video_shorter_than_the_frames_asked_for_repeats_pictures():

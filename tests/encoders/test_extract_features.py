@@ -1,5 +1,6 @@
 """Features of a manifest: each medium is paid for once, whatever the workers, the order of rows and the kills."""
 
+import hashlib
 from functools import partial
 
 import numpy as np
@@ -84,6 +85,13 @@ def test_a_second_run_encodes_nothing_and_a_new_sample_only_itself(project, tmp_
     monkeypatch.setattr(extract, "load_encoder", None)  # would raise if it were called
     again = extracted(project, tmp_path)
     assert_array_equal(first.blocks["video"], again.blocks["video"])
+
+
+def test_features_of_videos_that_were_decoded_lying_are_not_found_any_more(project, tmp_path):
+    features = extracted(project, tmp_path)
+    for modality in MODALITIES:
+        before = hashlib.sha256(features.fingerprints[modality].encode()).hexdigest()[:16]
+        assert (tmp_path / modality / before).exists() == (modality != "video")
 
 
 def test_equal_media_are_encoded_once(project, tmp_path):

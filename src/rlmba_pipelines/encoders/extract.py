@@ -23,6 +23,7 @@ from rlmba_pipelines.encoders.video import decode_video
 from rlmba_pipelines.learning.types import Features, UserError
 
 SHARD_SIZE = {"image": 512, "text": 512, "audio": 512, "video": 64}  # what a killed run loses at most, a worker
+DECODED = {"video": "upright"}  # what decoding came to do after features were cached; they are looked for elsewhere
 READING_AHEAD = 16  # small sets are cut finer, so that every worker gets some
 
 Read = Callable[[str, str], bytes]
@@ -127,7 +128,8 @@ def _fill(
 
 
 def _folder_name(found: Found) -> str:
-    return hashlib.sha256(found.fingerprint.encode()).hexdigest()[:16]
+    """Where the cache of a modality keeps what this encoder makes of media as they are decoded now."""
+    return hashlib.sha256((found.fingerprint + DECODED.get(found.modality, "")).encode()).hexdigest()[:16]
 
 
 def _missing(manifest: pd.DataFrame, modality: str, cache: FeatureCache) -> list[Medium]:

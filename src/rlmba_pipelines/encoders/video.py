@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_FRAMES_PER_SECOND = 240  # with the cap on seconds this bounds the work, however a header lies
+TURNS = {  # where a picture's right and its bottom come to lie, both as (right, down)
+    (0, 1, -1, 0): "ROTATE_270", (-1, 0, 0, -1): "ROTATE_180", (0, -1, 1, 0): "ROTATE_90",
+    (-1, 0, 0, 1): "FLIP_LEFT_RIGHT", (1, 0, 0, -1): "FLIP_TOP_BOTTOM", (0, 1, 1, 0): "TRANSPOSE",
+    (0, -1, -1, 0): "TRANSVERSE",
+}
 LOST_FRAMES_SHARE = 0.05  # edit lists and delayed pictures may hide a few; more is a file that was cut
 
 
@@ -28,8 +33,8 @@ def decode_video(
     """Evenly spaced frames of a video, and its sound.
 
     The whole video is decoded, so a damaged one is found wherever the damage is. Of ``T`` pictures those nearest to
-    the middle of ``n_frames`` equal parts are kept; a shorter video repeats pictures. A tar of pictures, which a folder
-    of frames reads as, is a video without sound.
+    the middle of ``n_frames`` equal parts are kept, turned as the video says; a shorter video repeats pictures. A tar
+    of pictures, which a folder of frames reads as, is a video without sound.
 
     Returns:
         ``n_frames`` RGB images, and float32[T] at 16 kHz, or ``None`` without sound (or with ``sound=False``).
@@ -44,7 +49,7 @@ def decode_video(
     kept: dict[int, Image.Image] = {}
     for number, picture in enumerate(_pictures(data, caps)):
         if number in wanted:
-            kept[number] = picture.to_image()
+            kept[number] = _upright(picture)
         last = number
     if not kept:
         raise MediaDecodeError("is cut short")
@@ -53,6 +58,16 @@ def decode_video(
     highest = max(kept)
     frames = [kept.get(number, kept[highest]) for number in wanted]
     return frames, read_sound(data, caps, None) if sound and _has_sound(data) else None
+
+
+def _upright(picture: Any) -> Image.Image:
+    """The picture turned by quarters or mirrored as its display matrix says; phones film lying pictures."""
+    from PIL.Image import Transpose
+
+    matrix = picture.side_data.get("DISPLAYMATRIX")
+    signs = tuple(np.sign(np.frombuffer(matrix, dtype=np.int32)[[0, 1, 3, 4]])) if matrix else None
+    image = picture.to_image()
+    return image.transpose(Transpose[TURNS[signs]]) if signs in TURNS else image
 
 
 def _middles(n_pictures: int, n_frames: int) -> list[int]:
