@@ -134,7 +134,9 @@ def test_nothing_readable_at_all_is_said_plainly(tmp_path):
         checked((read_manifest(tmp_path / "m.csv"), MediaRoot(tmp_path)), share=1.0)
 
 
-def test_a_medium_that_decoded_well_before_is_hashed_and_not_decoded_again_until_its_bytes_change(tmp_path):
+def test_a_medium_that_decoded_well_before_is_hashed_and_not_decoded_again_until_its_bytes_or_the_checks_change(
+    tmp_path, monkeypatch
+):
     decoded = []
 
     def decode(data: bytes) -> None:
@@ -163,6 +165,10 @@ def test_a_medium_that_decoded_well_before_is_hashed_and_not_decoded_again_until
     (tmp_path / "a.png").write_bytes(b"new")
     run()
     assert decoded == [b"new", b"bad"]
+    decoded.clear()
+    monkeypatch.setattr(check, "CHECKS", check.CHECKS + 1)
+    run()
+    assert decoded == [b"new", b"fine", b"bad"]
 
 
 def test_a_worker_keeps_a_limit_of_memory_that_is_lower_than_its_own():

@@ -31,6 +31,8 @@ DECODE_SECONDS = 60.0  # one medium; far above what the caps allow on any machin
 GRACE = 1.5  # times the seconds, after which a worker that native code does not let go of is ended
 WORKER_BYTES = 6 * 2**30  # address space of a worker, so that a hostile file ends in an error and not in swapping
 
+CHECKS = 2  # goes up when decoding comes to refuse what it took before: then all media are looked at once more
+
 Decoder = Callable[[bytes], object]
 
 
@@ -137,7 +139,8 @@ def check_media(
 
 
 def _known_file(folder: Path, caps: MediaCaps) -> Path:
-    return folder / f"checked-{hashlib.sha256(caps.model_dump_json().encode()).hexdigest()[:16]}.txt"
+    """Where digests are kept of media that decoded well under these caps, by the checks of this version."""
+    return folder / f"checked-{CHECKS}-{hashlib.sha256(caps.model_dump_json().encode()).hexdigest()[:16]}.txt"
 
 
 def _read_known(folder: Path | None, caps: MediaCaps) -> set[str]:
