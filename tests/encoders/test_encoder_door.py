@@ -186,6 +186,13 @@ def test_torchvision_video_networks_read_clips(tmp_path, network, n_frames):
     assert_array_equal(encoder.encode(clips[1:]), rows[1:])
 
 
+def test_an_mvit_reads_the_sixteen_frames_that_it_has_positions_for(tmp_path):
+    (tmp_path / "w.pth").touch()
+    names = ("mvit_v1_b", "mvit_v2_s", "r3d_18")
+    found = [find_encoder(f"torchvision:{name}@{tmp_path / 'w.pth'}", "video", CPU).fingerprint for name in names]
+    assert [fingerprint.split("-")[3] for fingerprint in found] == ["f16", "f16", "f5"]
+
+
 def test_the_log_stft_is_the_one_of_the_field():
     wave = np.random.default_rng(0).normal(0, 0.1, 16_001).astype(np.float32)
     theirs = torch.stft(torch.from_numpy(wave), 512, 159, window=torch.hann_window(512), pad_mode="constant",

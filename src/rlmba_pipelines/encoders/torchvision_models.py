@@ -42,23 +42,23 @@ def find_torchvision(name: str, modality: str, config: EncodersConfig) -> Found:
     preset = defaults.transforms()
     pixels = preset.crop_size[0]
     prep = PixelPrep(pixels, tuple(preset.mean), tuple(preset.std))
+    # an MViT knows positions of exactly so many frames
+    n_frames = defaults.meta["min_temporal_size"] if network.startswith("mvit") else config.video_frames
     how = {
-        "image": f"{prep}", "video": f"{prep}-f{config.video_frames}", "audio": f"stft-s{config.audio_seconds:g}",
+        "image": f"{prep}", "video": f"{prep}-f{n_frames}", "audio": f"stft-s{config.audio_seconds:g}",
     }[modality]
     fingerprint = f"{network}-{_digest(own, defaults.url)}-{how}-{precision(config)}"
 
     def build() -> Encoder:
         model = _without_head(models, network, _state(own, defaults.url, network, modality))
         if is_clip_network:
-            return ClipNet(
-                model, prep, config.video_frames, fingerprint, config, pool=lambda x: x, channels_first=True
-            )
+            return ClipNet(model, prep, n_frames, fingerprint, config, pool=lambda x: x, channels_first=True)
         if modality == "audio":
             return SpectrumNet(model, fingerprint, config)
         image_encoder = PixelNet(model, prep, fingerprint, config, pool=lambda x: x)
         if modality == "image":
             return image_encoder
-        return FrameEncoder(image_encoder, config.video_frames, fingerprint)
+        return FrameEncoder(image_encoder, n_frames, fingerprint)
 
     return Found(modality, fingerprint, build)
 
