@@ -72,10 +72,12 @@ def test_what_cannot_be_read_is_forgotten_with_the_rows_that_were_asked_for_and_
     assert np.flatnonzero(~FeatureCache(tmp_path).lacks(digests(6))).tolist() == [left[1]]
 
 
-def test_rows_without_their_keys_were_never_finished(tmp_path):
+def test_rows_without_their_keys_were_never_finished_and_go_when_any_are_forgotten(tmp_path):
     FeatureCache(tmp_path).put(digests(4), np.ones((4, 2), dtype=np.float32))
     next(tmp_path.glob("*.keys.npy")).unlink()
     assert FeatureCache(tmp_path).lacks(digests(4)).all()
+    FeatureCache(tmp_path).forget(digests(1))
+    assert not list(tmp_path.iterdir())
 
 
 def test_old_leftovers_of_a_killed_run_are_swept_and_young_ones_left(tmp_path):

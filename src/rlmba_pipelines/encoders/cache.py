@@ -71,7 +71,8 @@ class FeatureCache:
     def forget(self, sha256s: Collection[str]) -> None:
         """Remove rows for good: what else a shard holds is written anew before the old shard goes.
 
-        A shard that cannot be read goes too: nobody can tell whose rows it holds, and none of them is ever used.
+        A shard that cannot be read goes too: nobody can tell whose rows it holds, and none of them is ever used. So do
+        rows without keys, which a killed writer left.
         """
         gone = {bytes.fromhex(s) for s in sha256s}
         for keys_path in sorted(self.folder.glob("*.keys.npy")):
@@ -83,6 +84,9 @@ class FeatureCache:
                     self.put([keys[i].hex() for i in kept], shard[1][kept])
                 keys_path.unlink()
                 _rows_of(keys_path).unlink(missing_ok=True)
+        for rows_path in self.folder.glob("*.rows.npy"):
+            if not _keys_of(rows_path).exists():
+                rows_path.unlink(missing_ok=True)
         self._place = {key: place for key, place in self._place.items() if key not in gone}
 
     def _open(self, keys_path: Path) -> None:
@@ -104,6 +108,10 @@ class FeatureCache:
 
 def _rows_of(keys_path: Path) -> Path:
     return keys_path.with_name(keys_path.name.replace(".keys.npy", ".rows.npy"))
+
+
+def _keys_of(rows_path: Path) -> Path:
+    return rows_path.with_name(rows_path.name.replace(".rows.npy", ".keys.npy"))
 
 
 def _read_shard(keys_path: Path) -> tuple[np.ndarray, np.ndarray] | None:
