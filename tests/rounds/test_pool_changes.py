@@ -337,6 +337,30 @@ def test_labels_of_new_samples_are_learned_from_and_their_classes_may_be_named(
     assert labels["cost"].sum() == 0
 
 
+def test_a_branch_from_before_an_append_keeps_the_labels_that_the_manifest_gave_to_new_samples(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    before, after, late = _grown(media(100, split=True), 8)
+    table = pd.read_csv(after, dtype=str, keep_default_na=False)
+    table["label"] = np.where(table["sample_id"].isin(late), [*["red", "green"] * 50], "")
+    table["split"] = ""
+    table.to_csv(after, index=False)
+    table[~table["sample_id"].isin(late)].to_csv(before, index=False)
+    project.ok("rounds", "run", "--manifest", str(before), "--experiment", "a", *SMALL)
+    for stage in ("round_00", "round_01"):
+        asked = project.table("a", stage, "annotation_batch")[["sample_id"]]
+        asked.assign(label=["red", "green"] * (len(asked) // 2)).to_csv("answers.csv", index=False)
+        project.ok("rounds", "import", "answers.csv", "--experiment", "a")
+    project.ok("rounds", "append", str(after), "--experiment", "a")
+    original = project.table("a", "round_00", "labels_next")
+    project.ok("rounds", "branch", "--of", "a", "--from-round", "1", "--experiment", "b", "--seed", "7")
+    labels = project.table("b", "round_00", "labels_next")
+    assert set(labels["sample_id"]) == {*original["sample_id"], *late}
+    assert len(project.table("a", "round_00", "labels_next")) == len(original)
+    assert "as committed" in project.ok("rounds", "verify", "--experiment", "b")
+    project.ok("rounds", "run", "--experiment", "b")
+
+
 def test_an_append_touches_no_other_experiment_and_no_raw_media(started: Started) -> None:
     project = started.project
     raw = project.path / "data/01_raw/.append-a"

@@ -30,7 +30,7 @@ from rlmba_pipelines.rounds.systems import RL_MBA, SYSTEMS
 from rlmba_pipelines.rounds.tidy import remove_aside, sweep
 from rlmba_pipelines.rounds.unroll import stage_name
 from rlmba_pipelines.rounds.withdraw import forget_features
-from rlmba_pipelines.simulation.tables import GIVEN, TRAINING, pool_ids
+from rlmba_pipelines.simulation.tables import GIVEN, TRAINING, pool_ids, with_given
 from rlmba_pipelines.sources.manifest import MODALITIES
 from rlmba_pipelines.sources.public import read_samples
 from rlmba_pipelines.sources.splits import later_splits
@@ -114,7 +114,7 @@ class _Merged:
             tables[name] = pd.concat([old[name], theirs]).sort_values("sample_id", ignore_index=True)
         given = labels[split_of == "pool"] if not simulated else labels[:0]
         given = given.assign(purpose=TRAINING, annotator=GIVEN, cost=0.0, explanation="")
-        tables["given_labels"] = _with_given(old["given_labels"], given, 0)
+        tables["given_labels"] = with_given(old["given_labels"], given, 0)
         new_classes = {spelled.get(name, name) for name in found["classes"]}
         classes = sorted(set(setup["classes"]) | new_classes) if simulated else setup["classes"]
         encoded = FeaturesDataset(filepath=str(_place(aside, "encoded"))).load()
@@ -172,14 +172,5 @@ def _put_in_place(experiment: Experiment, new: _Merged, manifest: str) -> None:
         done = experiment.rounds_done()
         last = experiment.commit(stage_name(done)) if done >= 0 else None
         if last is not None and len(new.given):
-            table = _with_given(read_table(experiment.path_of(last.stage, "labels_next")), new.given, done)
+            table = with_given(read_table(experiment.path_of(last.stage, "labels_next")), new.given, done)
             files.replace(last, f"{last.stage}.labels_next", table.to_parquet)
-
-
-def _with_given(labels: pd.DataFrame, given: pd.DataFrame, round_idx: int) -> pd.DataFrame:
-    """The label table with those that the manifest gives to new samples."""
-    if given.empty:
-        return labels
-    added = given.assign(round=round_idx)
-    table = pd.concat([labels, added]) if len(labels) else added
-    return table.sort_values(["round", "sample_id"], ignore_index=True).reindex(columns=labels.columns)

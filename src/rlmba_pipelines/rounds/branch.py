@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +23,12 @@ from rlmba_pipelines.rounds.commits import (
     digest_of,
     is_handed_out,
     read_object,
+    read_table,
 )
 from rlmba_pipelines.rounds.lock import LOCK, locked
 from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.rounds.unroll import prepare, stage_name
+from rlmba_pipelines.simulation.tables import with_given
 
 
 def branching(source: Experiment, from_round: int | str) -> str:
@@ -64,8 +66,10 @@ def branch(
             folders[layer] = open_folders.enter_context(replacing(source.data_path / layer / name))
             folders[layer].mkdir()
         commits = [_share(source, commit, name, folders) for commit in commits]
-        if seed is not None and from_round > 0:
-            commits[-1] = _reseed(commits[-1], folders, seed)
+        if from_round > 0:
+            commits[-1] = _with_given(source, commits[-1], folders)
+            if seed is not None:
+                commits[-1] = _reseed(commits[-1], folders, seed)
         new = Experiment(name, folders[control])
         if source.ledger_path.exists():
             copy_ledger(source.ledger_path, new.ledger_path, commits[-1].ledger)
@@ -150,15 +154,39 @@ def _copy(path: Path, target: Path) -> None:
     shutil.copy2(path, target)
 
 
+def _with_given(source: Experiment, commit: Commit, folders: dict[str, Path]) -> Commit:
+    """Labels that the manifest gives to samples which came after that round: its purchase could not hold them."""
+    name = f"{commit.stage}.labels_next"
+    if name not in commit.files:
+        return commit
+    labels = read_table(source.path_of(commit.stage, "labels_next"))
+    given = read_table(source.path_of(PREPARED, "given_labels"))
+    since = given[~given["sample_id"].isin(labels["sample_id"])]
+    if since.empty:
+        return commit
+    table = with_given(labels, since, int(commit.stage.removeprefix("round_")))
+    return _rewritten(commit, name, folders, table.to_parquet)
+
+
 def _reseed(commit: Commit, folders: dict[str, Path], seed: int) -> Commit:
     """The seed travels in the state that a round hands to the next."""
     name = f"{commit.stage}.round_state_next"
-    layer, _, *rest = Path(commit.files[name]).parts
-    path = folders[layer].joinpath(*rest)
-    state = {**read_object(path), "seed": seed}
+    state = {**read_object(_place(commit, name, folders)), "seed": seed}
+    return _rewritten(commit, name, folders, lambda path: path.write_text(json.dumps(state)))
+
+
+def _rewritten(
+    commit: Commit, name: str, folders: dict[str, Path], write: Callable[[Path], object]
+) -> Commit:
+    path = _place(commit, name, folders)
     path.unlink()  # a link: the old experiment keeps its own
-    path.write_text(json.dumps(state))
+    write(path)
     return replace(commit, digests={**commit.digests, name: digest_of(path)})
+
+
+def _place(commit: Commit, name: str, folders: dict[str, Path]) -> Path:
+    layer, _, *rest = Path(commit.files[name]).parts
+    return folders[layer].joinpath(*rest)
 
 
 def lineage_of(source: Experiment, stages: set[str]) -> list[str]:

@@ -250,3 +250,12 @@ def state_from_dict(data: Mapping[str, Any]) -> RoundState:
             **{name: tuple(data[name]) for name in _TUPLES if name in data},
         }
     )
+
+
+def with_given(labels: pd.DataFrame, given: pd.DataFrame, round_idx: int) -> pd.DataFrame:
+    """The label table of a round with those that the manifest gives to new samples."""
+    if given.empty:
+        return labels
+    added = given.assign(round=round_idx)
+    table = pd.concat([labels, added]) if len(labels) else added
+    return table.sort_values(["round", "sample_id"], ignore_index=True).reindex(columns=labels.columns)
