@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from conftest import ROOT
+from rlmba_pipelines.benchmark.runs import OF_A_RUN
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.rounds.parameters import BLOCK_FILES
 from rlmba_pipelines.rounds.unroll import CARRIED, SHARED, build_final, build_round, stage_name, unroll
@@ -29,6 +30,11 @@ def test_test_labels_are_read_by_evaluation_alone() -> None:
         "final.measure_test",
         "simulate_reference",
     }
+
+
+def test_the_reference_is_simulated_with_all_that_a_run_hangs_on_but_its_features() -> None:
+    (reference,) = (node for node in unroll(1).nodes if node.name == "simulate_reference")
+    assert {f"params:{block}" for block in OF_A_RUN} - set(reference.inputs) == {"params:ingest", "params:encoders"}
 
 
 def test_test_metrics_reach_the_report_and_nothing_else() -> None:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from rlmba_pipelines.config import (
     BalanceConfig,
+    DifficultyConfig,
     EvidenceConfig,
     FusionConfig,
     IngestConfig,
@@ -75,6 +76,7 @@ def simulate_reference(
     rounds: RoundsConfig,
     fusion: FusionConfig,
     evidence: EvidenceConfig,
+    difficulty: DifficultyConfig,
     balance: BalanceConfig,
     policy: PolicyConfig,
 ) -> pd.DataFrame:
@@ -90,13 +92,17 @@ def simulate_reference(
             "plateau": None,
         }
     )
+    follows_theta = "action" in get_strategy(rounds.reference).requires  # no other one looks at difficulty
+    learned = difficulty.model_copy(update={"enabled": difficulty.enabled and follows_theta})
     task = Task(
         features,
         samples,
         validation_labels,
         test_labels,
         tuple(setup["classes"]),
-        Parameters(rounds=asked, fusion=fusion, evidence=evidence, balance=balance, policy=policy),
+        Parameters(
+            rounds=asked, fusion=fusion, evidence=evidence, difficulty=learned, balance=balance, policy=policy
+        ),
     )
     results = simulate(task, SimulatedOracle(answers.hidden_labels).label, start=start_labels)
     return curve_of(

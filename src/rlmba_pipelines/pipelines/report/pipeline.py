@@ -50,6 +50,7 @@ def create_pipeline(
                     "params:rounds",
                     "params:fusion",
                     "params:evidence",
+                    "params:difficulty",
                     "params:balance",
                     "params:policy",
                 ],
