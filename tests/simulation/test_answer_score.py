@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from rlmba_pipelines.learning.types import Labels
+from rlmba_pipelines.simulation import question_measures
 from rlmba_pipelines.simulation.question_measures import score_of_answers
 
 NAMES = ("red", "1.2", "A", "B")
@@ -44,3 +45,13 @@ def test_every_question_is_scored_by_the_rule_of_its_kind() -> None:
     assert score_of_answers(said, held, facts, np.zeros(len(said), dtype=bool)) == {}
     plain = score_of_answers(said, held, facts.iloc[:, :0], np.ones(len(said), dtype=bool))
     assert plain == {"answer_score": pytest.approx(np.mean([said[i].strip().lower() == right[i] for i in range(10)]))}
+
+
+def test_the_share_of_a_group_comes_with_the_number_of_its_questions():
+    facts = pd.DataFrame({"meta_kind": ["color", "color", "shape", "shape"], "meta_test_set": ["", "", "", "night"]})
+    sets = facts["meta_test_set"].to_numpy(dtype=str)
+    found = question_measures._by_group(np.eye(2)[[0, 1, 1, 1]], np.array([0, 0, 1, 1]), facts, sets == "", sets)
+    assert {name: n for name, n in found.items() if name.startswith("n_")} == {
+        "n_kind_color": 2, "n_kind_shape": 1, "n_set_night": 1,
+    }
+    assert (found["kind_color"], found["kind_color_constant"]) == (0.5, 1.0)

@@ -28,7 +28,10 @@ CHAINS = {
 
 
 def questions_table(curves: pd.DataFrame, facts: Facts) -> tuple[list[str], list[list[str]]]:
-    """Head and rows, one a measure: after the first and the last purchase, and what the best constant answer has."""
+    """Head and rows, one a measure: after the first and the last purchase, and what the best constant answer has.
+
+    A row names in brackets how many questions it is about.
+    """
     curve = curve_of(curves, facts.strategy)
     if not _is_measured(curve, "constant"):
         return [], []
@@ -39,7 +42,7 @@ def questions_table(curves: pd.DataFrame, facts: Facts) -> tuple[list[str], list
     for name, words in _measures(curve):
         constant = CONSTANT_OF.get(name, f"{name}_constant")
         told = [_share(stage, name) for stage in ([first, last] if len(head) == 4 else [last])]
-        rows.append([words, *told, _share(last, constant)])
+        rows.append([f"{words}{_of_how_many(last, name)}", *told, _share(last, constant)])
     return head, rows
 
 
@@ -69,6 +72,12 @@ def _set_words(name: str) -> str:
 
 def _is_measured(curve: pd.DataFrame, name: str) -> bool:
     return name in curve and bool(curve[name].notna().any())
+
+
+def _of_how_many(stage: pd.Series, name: str) -> str:
+    """How many questions a share is of, where that was kept."""
+    n = stage.get("n_measured" if name == "accuracy" else f"n_{name}")
+    return f" ({n:,.0f})" if n is not None and math.isfinite(n) else ""
 
 
 def _share(stage: pd.Series, name: str) -> str:

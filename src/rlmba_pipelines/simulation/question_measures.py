@@ -50,10 +50,10 @@ def measure_questions(
     Returns:
         Those of ``learning.metrics.evaluation.measure``, ``constant`` (accuracy of the best constant answer), accuracy
         by ``kind_*``, of questions of one step (``one_step``) and of more (``relational``), each with its
-        ``*_constant``, ``chain_valid`` (share of written chains of which every step is true), ``hallucination`` (share
-        of chains that speak of an absent object), ``answer_score`` (see ``score_of_answers``),
-        ``attention_in_region`` and ``pointing`` (of questions whose chains come with regions, see
-        ``attention_in_regions``). Test sets beside the ordinary one count in ``set_*`` alone,
+        ``*_constant`` and how many there are (``n_*``), ``chain_valid`` (share of written chains of which every step is
+        true), ``hallucination`` (share of chains that speak of an absent object), ``answer_score`` (see
+        ``score_of_answers``), ``attention_in_region`` and ``pointing`` (of questions whose chains come with regions,
+        see ``attention_in_regions``). Test sets beside the ordinary one count in ``set_*`` alone,
         of which ``_shifted`` are the questions whose answer hangs on what such a set shows in another way.
     """
     sets = _column(facts, "meta_test_set", len(held))
@@ -170,22 +170,22 @@ def _by_group(
     p_NC: np.ndarray, y: np.ndarray, facts: pd.DataFrame, ordinary_N: np.ndarray, sets: np.ndarray
 ) -> dict[str, float]:
     right_N = p_NC.argmax(axis=1) == y
-    kinds, found = _column(facts, "meta_kind", len(y)), {}
-    for kind in sorted(set(kinds[ordinary_N]) - {""}):
-        found[f"kind_{kind}"] = float(right_N[ordinary_N & (kinds == kind)].mean())
-        found[f"kind_{kind}_constant"] = _constant(y[ordinary_N & (kinds == kind)])
+    kinds = _column(facts, "meta_kind", len(y))
+    groups = {f"kind_{kind}": ordinary_N & (kinds == kind) for kind in sorted(set(kinds[ordinary_N]) - {""})}
     steps, shifted = (_column(facts, f"meta_{name}", len(y)) for name in ("relational", "shifted"))
-    for name, mask_N in (("relational", steps == "true"), ("one_step", steps == "false")):
-        if (ordinary_N & mask_N).any():
-            found[name] = float(right_N[ordinary_N & mask_N].mean())
-            found[f"{name}_constant"] = _constant(y[ordinary_N & mask_N])
+    groups |= {"relational": ordinary_N & (steps == "true"), "one_step": ordinary_N & (steps == "false")}
     for name in sorted(set(sets) - {"", "ordinary"}):
         of_set_N = sets == name
         parts = {"": of_set_N, "_relational": of_set_N & (steps == "true"), "_shifted": of_set_N & (shifted == "true")}
-        for part, mask_N in ((f"set_{name}{suffix}", mask_N) for suffix, mask_N in parts.items()):
-            if mask_N.any():
-                found[part] = float(right_N[mask_N].mean())
-                found[f"{part}_constant"] = _constant(y[mask_N])
+        groups |= {f"set_{name}{suffix}": mask_N for suffix, mask_N in parts.items()}
+    found: dict[str, float] = {}
+    for name, mask_N in groups.items():
+        if mask_N.any():
+            found |= {
+                name: float(right_N[mask_N].mean()),
+                f"{name}_constant": _constant(y[mask_N]),
+                f"n_{name}": float(mask_N.sum()),
+            }
     return found
 
 
