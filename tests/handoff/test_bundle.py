@@ -28,6 +28,7 @@ from rlmba_pipelines.datasets import FeaturesDataset, ModelDataset, PredictionsD
 from rlmba_pipelines.handoff import bundle as building
 from rlmba_pipelines.handoff import environment
 from rlmba_pipelines.handoff.facts import NAME
+from rlmba_pipelines.handoff.model_of_mlflow import BundleModel
 from rlmba_pipelines.handoff.parcel import MANIFEST, seal
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
 from rlmba_pipelines.ledger.snapshot import ledger_state
@@ -265,6 +266,26 @@ def test_a_cell_that_a_spreadsheet_would_run_is_disarmed(handed: Handed, tmp_pat
     (tmp_path / "m.csv").write_text("sample_id,text\n=1+1,a red fire\n")
     result = scored("--bundle", str(handed.bundle), str(tmp_path / "m.csv"))
     assert result.stdout.splitlines()[1].startswith("'=1+1,")
+
+
+def test_the_model_of_mlflow_takes_and_gives_back_ids_of_any_kind(handed: Handed) -> None:
+    texts = ["a red\rfire", "=1+1", 'sky, "sea"']
+    model = BundleModel(str(handed.bundle))
+    for ids in (["=1+1", "-dQw4w9", "'@me"], [3, 1, 2]):
+        found = model.predict(pd.DataFrame({"sample_id": ids, "text": texts}))
+        assert found["sample_id"].tolist() == [str(name) for name in ids]
+    assert found["probability"].nunique() == 3, "every row has the scores of its own text"
+
+
+def test_what_a_table_says_of_samples_beside_their_media_is_not_looked_at(handed: Handed, tmp_path: Path) -> None:
+    (tmp_path / "bare.csv").write_text("sample_id,text\nx,a red fire\ny,the sea\n")
+    (tmp_path / "odd.csv").write_text(
+        "sample_id,text,label,split,cost,group,explanation\n"
+        "x,a red fire,(abstain),train,free,,\0\ny,the sea,?, ,-1,=1,why\n"
+    )
+    bare, odd = (scored("--bundle", str(handed.bundle), str(tmp_path / f"{name}.csv")) for name in ("bare", "odd"))
+    assert odd.exit_code == 0, odd.stderr
+    assert odd.stdout == bare.stdout
 
 
 def test_a_bundle_travels_to_an_address_and_is_scored_from_there(handed: Handed, tmp_path: Path) -> None:
