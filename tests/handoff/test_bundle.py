@@ -399,7 +399,7 @@ def test_a_bundle_does_not_tell_where_it_was_built(handed: Handed) -> None:
             assert "file:/" not in text, path.name
 
 
-def test_withdrawn_samples_are_on_the_bill_and_nowhere_else(
+def test_of_withdrawn_samples_stays_what_the_data_card_says(
     handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quickly(monkeypatch)
@@ -422,7 +422,36 @@ def test_withdrawn_samples_are_on_the_bill_and_nowhere_else(
     assert found["label"].tolist()[-1] == "'=1+1"  # which no spreadsheet runs
     assert found.loc[found["sample_id"] == gone, "label"].tolist() == [WITHDRAWN]
     assert found["cost"].sum() == answers["cost"].sum()
-    assert "1 samples withdrawn" in (project.path / "b" / "DATA_CARD.md").read_text()
+    assert found["annotator"].eq("simulated").all()
+    card = (project.path / "b" / "DATA_CARD.md").read_text()
+    assert "1 samples withdrawn" in card
+    chosen = pd.read_parquet(project.path / "b" / "selections" / "round_00.parquet")
+    assert gone in chosen["sample_id"].tolist(), "an erasure leaves how it was chosen"
+    assert "and their rows in `selections/`: rank, and the figures that they were chosen by" in card
+
+
+def test_the_bill_holds_answers_as_people_gave_them_and_not_who_gave_them(
+    handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlcroissant
+
+    quickly(monkeypatch)
+    project = handed.project.copied_to(tmp_path / "project")
+    monkeypatch.chdir(project.path)
+    experiment, people = Experiment.of(project.path, "a"), ["bob@example.com", "ann@example.com", "bob@example.com"]
+    with Ledger(experiment.ledger_path) as ledger:
+        rows = ledger.history()[-3:].assign(annotator=people, label="01", explanation="it is round\rso it is red")
+        ledger.append(rows)
+    final = experiment.commit("final")
+    assert final is not None
+    experiment.write_commit(replace(final, ledger=ledger_state(experiment.ledger_path)))
+    project.ok("rounds", "bundle", "--experiment", "a", "--to", "b")
+    found = pd.read_csv("b/ledger.csv", dtype=str, keep_default_na=False)[-3:]
+    assert found["explanation"].tolist() == ["it is round\rso it is red"] * 3
+    assert found["annotator"].tolist() == ["annotator 1", "annotator 2", "annotator 1"]
+    assert not [path for path in Path("b").rglob("*") if path.is_file() and b"example.com" in path.read_bytes()]
+    told = list(mlcroissant.Dataset(jsonld="b/croissant.json").records("ledger"))
+    assert [row["ledger/label"] for row in told[-3:]] == [b"01"] * 3
 
 
 def test_a_model_of_features_that_are_no_more_is_not_handed_on(
