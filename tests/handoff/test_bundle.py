@@ -311,6 +311,24 @@ def test_a_bundle_travels_to_an_address_and_is_scored_from_there(handed: Handed,
     assert "holds something else already" in taken
 
 
+def test_a_copy_that_cannot_be_made_says_whose_fault_it_is_and_no_password(handed: Handed, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    copy = ("rounds", "bundle", "--copy", str(handed.bundle), "--to")
+    said = handed.project.refused(*copy, str(tmp_path / "file"))
+    assert f"{tmp_path / 'file'} could not be written" in said
+    assert str(handed.bundle) not in said
+    torn = handed.copy(tmp_path / "torn") / MANIFEST
+    torn.write_bytes(torn.read_bytes()[:500])  # the last file of a copy, cut short
+    assert "copied" in handed.project.ok(*copy, str(torn.parent))
+    torn.write_bytes(b"0" + torn.read_bytes())
+    assert "another bundle" in handed.project.refused(*copy, str(torn.parent))
+    for protocol in ("ftp", "sftp", "nowhere"):
+        address = f"{protocol}://ann:secret@127.0.0.1:1/b"
+        said = refused("--bundle", address, str(handed.manifest)) + handed.project.refused(*copy, address)
+        assert said.count(f"{protocol}://ann@127.0.0.1:1/b") == 2
+        assert "secret" not in said
+
+
 def test_what_is_no_bundle_is_left_alone_and_a_failed_build_leaves_the_old_one(
     handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.learning.types import UserError
 
@@ -11,6 +13,15 @@ def holds_secret(address: str) -> bool:
     place = address.partition("://")[2]
     is_file = place.startswith("/")  # as sqlite:////home/me@work/runs.db
     return "?" in place or (not is_file and ("@" in place or "#" in place))
+
+
+def without_passwords(text: str) -> str:
+    """Text that tells of addresses, as it may be shown.
+
+    >>> without_passwords("sftp://ann:secret@host/a is no bundle; try file:///home/me@work")
+    'sftp://ann@host/a is no bundle; try file:///home/me@work'
+    """
+    return re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1@", text)
 
 
 def refuse_secrets(parameters: Parameters) -> None:
