@@ -26,7 +26,7 @@ STALE_SECONDS = 3600  # where several processes may write, a temporary is nobody
 
 
 @contextmanager
-def writing(target: Path) -> Iterator[None]:
+def writing(target: Path | str) -> Iterator[None]:
     """Name ``target`` when it cannot be written: disk full, no right to write, file limit.
 
     Raises:

@@ -12,7 +12,7 @@ from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.handoff.parcel import opened
 from rlmba_pipelines.handoff.scoring import score
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.records import share_of
+from rlmba_pipelines.records import disarmed, share_of
 
 
 @click.command()
@@ -43,7 +43,7 @@ def predict(
                 folder, manifest, media_root=media_root, max_bad_share=share_of(max_bad_media), device=device,
                 workers=workers, progress=sys.stderr.isatty(),
             )
-        text = scores.table.to_csv(index=False, float_format="%.9g")
+        text = scores.table.map(disarmed).to_csv(index=False, float_format="%.9g")
         if to is None:
             click.echo(text, nl=False)
         else:

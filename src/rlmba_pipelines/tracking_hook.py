@@ -10,6 +10,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from rlmba_pipelines.config import Parameters, TrackingConfig
+from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.current import current
 from rlmba_pipelines.rounds.parameters import checked
 
@@ -17,6 +18,22 @@ if TYPE_CHECKING:
     from rlmba_pipelines.handoff.lineage_events import Reporter
 
 log = logging.getLogger(__name__)
+
+
+def tell_of_commits(experiment: Experiment, parameters: Parameters) -> None:
+    """Bring what is committed, and not there yet, to MLflow, where that is on."""
+    if not parameters.tracking.mlflow:
+        return
+    from rlmba_pipelines.handoff.tracking import track
+
+    try:
+        track(experiment, parameters)
+    except Exception as error:  # a server has errors of every kind, and none is worth a paid round
+        log.warning(
+            "MLflow at %s did not take this round (%s); it gets it after the next one, or when you run again",
+            parameters.tracking.uri,
+            str(error).splitlines()[0][:200],
+        )
 
 
 class TrackingHook:
@@ -40,18 +57,7 @@ class TrackingHook:
 
     @hook_impl
     def after_pipeline_run(self) -> None:
-        if not self._parameters.tracking.mlflow:
-            return
-        from rlmba_pipelines.handoff.tracking import track
-
-        try:
-            track(current.experiment, self._parameters)
-        except Exception as error:  # a server has errors of every kind, and none is worth a paid round
-            log.warning(
-                "MLflow at %s did not take this round (%s); it gets it after the next one",
-                self._parameters.tracking.uri,
-                str(error).splitlines()[0][:200],
-            )
+        tell_of_commits(current.experiment, self._parameters)
 
 
 class LineageHook:

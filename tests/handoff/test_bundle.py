@@ -28,6 +28,7 @@ from rlmba_pipelines.datasets import FeaturesDataset, ModelDataset, PredictionsD
 from rlmba_pipelines.handoff import bundle as building
 from rlmba_pipelines.handoff import environment
 from rlmba_pipelines.handoff.facts import NAME
+from rlmba_pipelines.handoff.model_of_mlflow import BundleModel
 from rlmba_pipelines.handoff.parcel import MANIFEST, seal
 from rlmba_pipelines.ledger import WITHDRAWN, Ledger
 from rlmba_pipelines.ledger.snapshot import ledger_state
@@ -267,6 +268,26 @@ def test_a_cell_that_a_spreadsheet_would_run_is_disarmed(handed: Handed, tmp_pat
     assert result.stdout.splitlines()[1].startswith("'=1+1,")
 
 
+def test_the_model_of_mlflow_takes_and_gives_back_ids_of_any_kind(handed: Handed) -> None:
+    texts = ["a red\rfire", "=1+1", 'sky, "sea"']
+    model = BundleModel(str(handed.bundle))
+    for ids in (["=1+1", "-dQw4w9", "'@me"], [3, 1, 2]):
+        found = model.predict(pd.DataFrame({"sample_id": ids, "text": texts}))
+        assert found["sample_id"].tolist() == [str(name) for name in ids]
+    assert found["probability"].nunique() == 3, "every row has the scores of its own text"
+
+
+def test_what_a_table_says_of_samples_beside_their_media_is_not_looked_at(handed: Handed, tmp_path: Path) -> None:
+    (tmp_path / "bare.csv").write_text("sample_id,text\nx,a red fire\ny,the sea\n")
+    (tmp_path / "odd.csv").write_text(
+        "sample_id,text,label,split,cost,group,explanation\n"
+        "x,a red fire,(abstain),train,free,,\0\ny,the sea,?, ,-1,=1,why\n"
+    )
+    bare, odd = (scored("--bundle", str(handed.bundle), str(tmp_path / f"{name}.csv")) for name in ("bare", "odd"))
+    assert odd.exit_code == 0, odd.stderr
+    assert odd.stdout == bare.stdout
+
+
 def test_a_bundle_travels_to_an_address_and_is_scored_from_there(handed: Handed, tmp_path: Path) -> None:
     import fsspec
 
@@ -288,6 +309,24 @@ def test_a_bundle_travels_to_an_address_and_is_scored_from_there(handed: Handed,
     fsspec.filesystem("memory").pipe_file(other.removeprefix("memory://") + "/thesis.tex", b"mine")
     taken = handed.project.refused("rounds", "bundle", "--copy", str(handed.bundle), "--to", other)
     assert "holds something else already" in taken
+
+
+def test_a_copy_that_cannot_be_made_says_whose_fault_it_is_and_no_password(handed: Handed, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    copy = ("rounds", "bundle", "--copy", str(handed.bundle), "--to")
+    said = handed.project.refused(*copy, str(tmp_path / "file"))
+    assert f"{tmp_path / 'file'} could not be written" in said
+    assert str(handed.bundle) not in said
+    torn = handed.copy(tmp_path / "torn") / MANIFEST
+    torn.write_bytes(torn.read_bytes()[:500])  # the last file of a copy, cut short
+    assert "copied" in handed.project.ok(*copy, str(torn.parent))
+    torn.write_bytes(b"0" + torn.read_bytes())
+    assert "another bundle" in handed.project.refused(*copy, str(torn.parent))
+    for protocol in ("ftp", "sftp", "nowhere"):
+        address = f"{protocol}://ann:secret@127.0.0.1:1/b"
+        said = refused("--bundle", address, str(handed.manifest)) + handed.project.refused(*copy, address)
+        assert said.count(f"{protocol}://ann@127.0.0.1:1/b") == 2
+        assert "secret" not in said
 
 
 def test_what_is_no_bundle_is_left_alone_and_a_failed_build_leaves_the_old_one(
@@ -378,7 +417,7 @@ def test_a_bundle_does_not_tell_where_it_was_built(handed: Handed) -> None:
             assert "file:/" not in text, path.name
 
 
-def test_withdrawn_samples_are_on_the_bill_and_nowhere_else(
+def test_of_withdrawn_samples_stays_what_the_data_card_says(
     handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quickly(monkeypatch)
@@ -401,7 +440,36 @@ def test_withdrawn_samples_are_on_the_bill_and_nowhere_else(
     assert found["label"].tolist()[-1] == "'=1+1"  # which no spreadsheet runs
     assert found.loc[found["sample_id"] == gone, "label"].tolist() == [WITHDRAWN]
     assert found["cost"].sum() == answers["cost"].sum()
-    assert "1 samples withdrawn" in (project.path / "b" / "DATA_CARD.md").read_text()
+    assert found["annotator"].eq("simulated").all()
+    card = (project.path / "b" / "DATA_CARD.md").read_text()
+    assert "1 samples withdrawn" in card
+    chosen = pd.read_parquet(project.path / "b" / "selections" / "round_00.parquet")
+    assert gone in chosen["sample_id"].tolist(), "an erasure leaves how it was chosen"
+    assert "and their rows in `selections/`: rank, and the figures that they were chosen by" in card
+
+
+def test_the_bill_holds_answers_as_people_gave_them_and_not_who_gave_them(
+    handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlcroissant
+
+    quickly(monkeypatch)
+    project = handed.project.copied_to(tmp_path / "project")
+    monkeypatch.chdir(project.path)
+    experiment, people = Experiment.of(project.path, "a"), ["bob@example.com", "ann@example.com", "bob@example.com"]
+    with Ledger(experiment.ledger_path) as ledger:
+        rows = ledger.history()[-3:].assign(annotator=people, label="01", explanation="it is round\rso it is red")
+        ledger.append(rows)
+    final = experiment.commit("final")
+    assert final is not None
+    experiment.write_commit(replace(final, ledger=ledger_state(experiment.ledger_path)))
+    project.ok("rounds", "bundle", "--experiment", "a", "--to", "b")
+    found = pd.read_csv("b/ledger.csv", dtype=str, keep_default_na=False)[-3:]
+    assert found["explanation"].tolist() == ["it is round\rso it is red"] * 3
+    assert found["annotator"].tolist() == ["annotator 1", "annotator 2", "annotator 1"]
+    assert not [path for path in Path("b").rglob("*") if path.is_file() and b"example.com" in path.read_bytes()]
+    told = list(mlcroissant.Dataset(jsonld="b/croissant.json").records("ledger"))
+    assert [row["ledger/label"] for row in told[-3:]] == [b"01"] * 3
 
 
 def test_a_model_of_features_that_are_no_more_is_not_handed_on(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rlmba_pipelines.config import EncodersConfig, FusionConfig, MediaCaps
+from rlmba_pipelines.config import EncodersConfig, FusionConfig, MediaCaps, Parameters
 from rlmba_pipelines.encoders import find_encoder
+from rlmba_pipelines.handoff.bundle import portable
 from rlmba_pipelines.handoff.facts import FORMAT, Facts, pinned_encoders
 from rlmba_pipelines.learning.types import UserError
 
@@ -35,6 +36,8 @@ def test_a_model_in_a_folder_comes_along_and_nothing_else_of_the_folder(tmp_path
     pinned = pinned_encoders(config, {"text": fingerprint}, bundle)
     assert pinned.text == "path:encoders/text"
     assert sorted(p.name for p in (bundle / "encoders/text").iterdir()) == ["config.json", "model.safetensors"]
+    told = portable(Parameters(encoders=config), facts_with(pinned, {"text": fingerprint}))
+    assert str(weights) not in json.dumps(told), "where it lay is nobody's business elsewhere"
     shutil.rmtree(weights)
     moved = bundle.rename(tmp_path / "elsewhere")
     located = facts_with(pinned, {"text": fingerprint}).located(moved)

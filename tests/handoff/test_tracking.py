@@ -20,6 +20,8 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT, SMALL, Project
+from rlmba_pipelines.handoff import bundle
+from rlmba_pipelines.models.export import Exported
 from rlmba_pipelines.rounds.commits import Experiment
 
 ON = "tracking: {{mlflow: true, uri: '{uri}', register_model: {register}}}"
@@ -95,6 +97,31 @@ def test_a_server_that_is_away_costs_a_warning_and_gets_everything_later(
     switch_on(project, uri)
     project.ok("rounds", "run", "--experiment", "a", "--rounds", "2")
     assert {"round_01", "round_02", "final"} == set(runs_of(uri, "a"))
+
+
+def test_a_connection_that_is_cut_leaves_one_model_and_the_next_call_ends_its_run(
+    project: Project, media: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setattr(bundle, "export_model", lambda *_: Exported(b"-", b"-", {"pt2": 0.0, "onnx": 0.0}))
+    monkeypatch.setattr(bundle, "write_sbom", lambda path: path.write_text("{}"))
+    uri = f"sqlite:///{project.path / 'mlflow.db'}"
+    switch_on(project, uri, register=True)
+    run, client = ("rounds", "run", "--experiment", "a", "--strategy", "random"), MlflowClient(tracking_uri=uri)
+
+    def cut(self: MlflowClient, run_id: str) -> None:
+        raise ConnectionError("cut off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_terminated", cut)
+        project.ok(*run, "--manifest", str(media(60)), *SMALL)
+    assert "all 2 rounds are done already" in project.ok(*run)
+    (final,) = runs_of(uri, "a")["final"]
+    assert final.info.status == "FINISHED"
+    (version,) = client.search_model_versions("name = 'rlmba_pipelines-a'")
+    assert version.run_id == final.info.run_id
+    assert client.get_model_version_by_alias("rlmba_pipelines-a", "newest").version == version.version
 
 
 def test_off_needs_no_mlflow_and_on_says_what_is_missing(

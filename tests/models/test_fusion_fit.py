@@ -104,6 +104,8 @@ def test_a_prediction_depends_on_its_own_sample_only():
     for size in (1, 7, 64, 199):
         some_ids = rng.permutation(features.sample_ids)[:size]
         some, same = predict_fusion(state, features.take(some_ids), config), everyone.take(some_ids)
+        assert_array_equal(some.probabilities_NC, same.probabilities_NC)
+        assert_array_equal(some.unimodal_NMC, same.unimodal_NMC)
         assert_array_equal(some.draws_NKC, same.draws_NKC)
         assert_array_equal(some.unimodal_draws_NMKC, same.unimodal_draws_NMKC)
         assert_array_equal(some.embedding_ND, same.embedding_ND)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,3 +147,16 @@ def test_an_address_with_a_password_is_refused_before_anything_is_written_or_tol
     files = [path for path in (project.path / "data").rglob("*") if path.is_file()]
     assert [path for path in files if b"hunter2" in path.read_bytes()] == []
     assert not (project.path / "data/03_primary/a/request.json").exists()
+
+
+def test_a_password_that_an_earlier_version_remembered_is_forgotten_by_the_next_run(
+    project: Project, media: Callable[..., Path]
+) -> None:
+    run = ("rounds", "run", "--experiment", "a", "--rounds", "1")
+    project.ok(*run, "--manifest", str(media(60)))
+    request = project.path / "data/03_primary/a/request.json"
+    asked = json.loads(request.read_text())
+    asked["runtime_params"] |= {"label_studio": {"url": "http://ann:hunter2@host:80/a?token=hunter2"}}
+    request.write_text(json.dumps(asked))
+    assert "hunter2" not in project.ok(*run)
+    assert json.loads(request.read_text())["runtime_params"]["label_studio"] == {"url": "http://host:80/a"}

@@ -168,6 +168,17 @@ def test_a_damaged_control_file_is_told_in_a_sentence_by_every_command(project: 
     project.refused("rounds", "run", "--experiment", "a")
 
 
+@pytest.mark.parametrize("harm", [_cut, lambda path: path.write_text("[]")])
+def test_the_report_of_a_plain_run_does_without_a_damaged_request(
+    project: Project, harm: Callable[[Path], Any]
+) -> None:
+    request = project.path / CONTROL / "request.json"
+    manifest = json.loads(request.read_text())["runtime_params"]["manifest"]
+    harm(request)
+    asked = f"experiment=a,manifest={manifest},rounds.strategy=random,rounds.rounds=2,rounds.start_size=12"
+    project.ok("run", "--pipelines=report", "--params", asked)
+
+
 def test_a_clock_that_was_set_back_makes_no_old_measurement_current(project: Project) -> None:
     experiment, final = Experiment.of(project.path, "a"), project.path / CONTROL / "commits/final.json"
     _change(final, run_id="1999-01-01T00.00.00.000Z")

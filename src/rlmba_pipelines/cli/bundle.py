@@ -10,6 +10,7 @@ from rlmba_pipelines.cli.base import command_on_experiment, short
 from rlmba_pipelines.handoff.bundle import build, default_place, stage_to_bundle
 from rlmba_pipelines.handoff.parcel import damage, is_address, send
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.rounds.addresses import without_passwords
 from rlmba_pipelines.rounds.commits import Experiment
 
 
@@ -27,20 +28,22 @@ def bundle_command(
     elif copied is not None:
         if to is None:
             raise UserError("Say where the copy is to lie:  kedro rounds bundle --copy BUNDLE --to FOLDER_OR_ADDRESS")
-        click.echo(f"copied and hashed again: {to}" if send(copied, to) else f"{to} holds this bundle already, whole.")
+        shown = without_passwords(to)
+        done = send(copied, to)
+        click.echo(f"copied and hashed again: {shown}" if done else f"{shown} holds this bundle already, whole.")
     else:
         stage = stage_to_bundle(found, round_idx)
         place = to or str(default_place(found, stage))
         build(found, stage, place)
-        shown = place if is_address(place) else short(Path(place))
+        shown = without_passwords(place) if is_address(place) else short(Path(place))
         click.echo(f"{stage}:  {shown}\nscore   python -m rlmba_pipelines.predict --bundle {shown} MANIFEST")
 
 
 def _verify(where: str) -> None:
-    problems = damage(where)
+    problems, shown = damage(where), without_passwords(where)
     for problem in problems:
         click.secho(problem, fg="red")
     if problems:
-        click.echo(f"{where} is not as it was built; get it again from where it came from.")
+        click.echo(f"{shown} is not as it was built; get it again from where it came from.")
         raise SystemExit(1)
-    click.echo(f"{where} is whole.")
+    click.echo(f"{shown} is whole.")

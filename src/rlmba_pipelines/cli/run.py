@@ -22,6 +22,7 @@ from rlmba_pipelines.rounds.desk import desk_of
 from rlmba_pipelines.rounds.driver import (
     Outcome,
     Request,
+    Runner,
     is_closed,
     is_reported,
     measured,
@@ -32,6 +33,7 @@ from rlmba_pipelines.rounds.driver import (
 from rlmba_pipelines.rounds.outlook import outlook
 from rlmba_pipelines.rounds.parameters import asked_for, merged
 from rlmba_pipelines.rounds.unroll import FINAL, stage_name
+from rlmba_pipelines.tracking_hook import tell_of_commits
 
 
 @command("run")
@@ -80,6 +82,8 @@ def run_command(project_path: Path, **options: Any) -> None:
         if request.scheduled or not wait(desk):
             return
         outcome = run_rounds(replace(request, first=None), click.echo)
+    if outcome.idle:  # no pipeline ran, after which a tracking server would have got what it missed
+        tell_of_commits(outcome.experiment, Runner(request).parameters())
     _tell(outcome)
 
 

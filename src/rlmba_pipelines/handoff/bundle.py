@@ -24,8 +24,9 @@ from rlmba_pipelines.handoff.environment import PACKAGE, installed, refuse_witho
 from rlmba_pipelines.handoff.facts import FORMAT, NAME, Facts, pinned_encoders
 from rlmba_pipelines.handoff.parcel import holds_only, is_address, refuse_damaged, seal, send
 from rlmba_pipelines.handoff.scoring import MODEL, REDUCTION
+from rlmba_pipelines.labeling.sorting import PEOPLE
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.ledger import WITHDRAWN, Ledger
+from rlmba_pipelines.ledger import ADJUDICATOR, WITHDRAWN, Ledger
 from rlmba_pipelines.ledger.snapshot import copy_ledger
 from rlmba_pipelines.models.export import export_model
 from rlmba_pipelines.models.reduce import Reduction
@@ -47,9 +48,11 @@ from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.parameters import asked_for
 from rlmba_pipelines.rounds.systems import RL_MBA
 from rlmba_pipelines.rounds.unroll import FINAL, stage_name
+from rlmba_pipelines.simulation.tables import GIVEN
 
 PT2, ONNX = "model.pt2", "model.onnx"
 REDUCED = "reduction"  # the dataset of the preparation
+NAMES_NOBODY = ("simulated", GIVEN, PEOPLE, ADJUDICATOR)  # annotators whose name says what they are, not who
 
 
 def stage_to_bundle(experiment: Experiment, round_idx: int | None) -> str:
@@ -108,7 +111,7 @@ def _fill(experiment: Experiment, stage: str, folder: Path) -> None:
         found = _Committed(experiment, stage)
         parameters = asked_for(experiment)
         facts = _write_model(found, parameters, folder)
-        records = _write_records(found, parameters, folder)
+        records = _write_records(found, facts, parameters, folder)
     (folder / NAME).write_text(facts.model_dump_json(indent=1), encoding="utf-8")
     (folder / "constraints.txt").write_text("\n".join(installed()) + "\n", encoding="utf-8")
     write_sbom(folder / "sbom.cdx.json")
@@ -192,17 +195,18 @@ def _write_model(found: _Committed, parameters: Parameters, folder: Path) -> Fac
     )
 
 
-def _write_records(found: _Committed, parameters: Parameters, folder: Path) -> dict[str, Any]:
+def _write_records(found: _Committed, facts: Facts, parameters: Parameters, folder: Path) -> dict[str, Any]:
     """Selections, bill, metrics, parameters, lineage and commits; gives what the cards tell of them."""
     (folder / "selections").mkdir()
     for stage in found.rounds:
         shutil.copyfile(found.path(stage, "selection"), folder / "selections" / f"{stage}.parquet")
     answers, withdrawn = _bill(found)
+    answers.to_parquet(folder / "ledger.parquet", index=False)
     # a line break of any kind within a cell is quoted only where rows end like this
     answers.map(disarmed).to_csv(folder / "ledger.csv", index=False, lineterminator="\r\n")
     metrics = {stage: _metrics(found, stage) for stage in found.stages[2:]}
     _write_json(folder / "metrics.json", metrics)
-    _write_json(folder / "parameters.json", _portable(parameters))
+    _write_json(folder / "parameters.json", portable(parameters, facts))
     lines = lineage_of(found.experiment, set(found.stages))
     (folder / "lineage.jsonl").write_text("".join(lines), encoding="utf-8")
     commits = {stage: found.commit(stage) for stage in found.stages}
@@ -225,7 +229,7 @@ def _write_records(found: _Committed, parameters: Parameters, folder: Path) -> d
 def _bill(found: _Committed) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Every answer that the ledger held when the stage was committed, superseded ones too; and what was withdrawn.
 
-    The label of a withdrawn sample is not told any more; that it was paid for is.
+    The label of a withdrawn sample is not told any more, that it was paid for is; nor is who answered told.
     """
     with tempfile.TemporaryDirectory(prefix="rlmba-ledger-") as temporary:
         copy = Path(temporary) / "ledger.sqlite"
@@ -233,7 +237,14 @@ def _bill(found: _Committed) -> tuple[pd.DataFrame, tuple[str, ...]]:
         with Ledger(copy) as ledger:
             answers, withdrawn = ledger.history(), ledger.withdrawn()
     answers.loc[answers["sample_id"].isin(withdrawn), ["label", "explanation"]] = [WITHDRAWN, ""]
-    return answers, withdrawn
+    return answers.assign(annotator=_numbered(answers["annotator"])), withdrawn
+
+
+def _numbered(annotators: pd.Series) -> pd.Series:
+    """People by number, in the order in which they first answered: a ledger only grows, so each keeps theirs."""
+    people = [name for name in annotators.unique() if name not in NAMES_NOBODY]
+    numbers = {name: f"annotator {n}" for n, name in enumerate(people, start=1)}
+    return annotators.map(lambda name: numbers.get(name, name))
 
 
 def _metrics(found: _Committed, stage: str) -> dict[str, Any]:
@@ -244,10 +255,11 @@ def _metrics(found: _Committed, stage: str) -> dict[str, Any]:
     }
 
 
-def _portable(parameters: Parameters) -> dict[str, Any]:
+def portable(parameters: Parameters, facts: Facts) -> dict[str, Any]:
     """The resolved parameters; where data lay on this machine is nobody's business elsewhere, but for the last name."""
     resolved = parameters.model_dump(mode="json")
     resolved["manifest"] = Path(parameters.manifest).name if parameters.manifest else None
+    resolved["encoders"] = facts.encoders.model_dump(mode="json")
     resolved["ingest"]["media_root"] = Path(parameters.ingest.media_root).name
     return resolved
 

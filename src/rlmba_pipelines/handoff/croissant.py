@@ -12,6 +12,7 @@ import pandas as pd
 
 from rlmba_pipelines.handoff.facts import Facts
 
+PARQUET = "application/x-parquet"
 COLUMNS = {
     "sample_id": "the sample",
     "label": "the answer; in parentheses what stands in place of one",
@@ -25,18 +26,22 @@ COLUMNS = {
 
 
 def write_croissant(folder: Path, facts: Facts) -> None:
-    """``croissant.json`` over ``ledger.csv`` and the selections, valid by mlcroissant's own check."""
+    """``croissant.json`` over ledger and selections, valid by mlcroissant's own check.
+
+    Tables are told as Parquet, which knows its types: readers of Croissant guess those of CSV and read a label 01 as 1.
+    """
     import mlcroissant as mlc  # of the extra [mlops]
 
     logging.getLogger("absl").setLevel(logging.ERROR)  # it recommends a citation and a license: the owner's to add
     files, record_sets = [], []
-    tables = {"ledger": ("ledger.csv", "text/csv", pd.read_csv(folder / "ledger.csv"))}
+    tables = {"ledger": "ledger.parquet"}
     for path in sorted((folder / "selections").iterdir()):
-        tables[f"selection_{path.stem}"] = f"selections/{path.name}", "application/x-parquet", pd.read_parquet(path)
-    for name, (file, kind, table) in tables.items():
+        tables[f"selection_{path.stem}"] = f"selections/{path.name}"
+    for name, file in tables.items():
         digest = hashlib.sha256((folder / file).read_bytes()).hexdigest()
-        files.append(mlc.FileObject(id=file, name=file, content_url=file, encoding_formats=[kind], sha256=digest))
-        record_sets.append(mlc.RecordSet(id=name, name=name, fields=_fields(mlc, name, file, table)))
+        files.append(mlc.FileObject(id=file, name=file, content_url=file, encoding_formats=[PARQUET], sha256=digest))
+        fields = _fields(mlc, name, file, pd.read_parquet(folder / file))
+        record_sets.append(mlc.RecordSet(id=name, name=name, fields=fields))
     metadata = mlc.Metadata(
         name=f"{facts.experiment}-{facts.stage}",
         description="Which samples were worth labeling, round by round, and the labels that were bought.",

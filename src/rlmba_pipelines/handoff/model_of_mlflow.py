@@ -23,10 +23,11 @@ class BundleModel:
         self.bundle = bundle
 
     def predict(self, table: pd.DataFrame) -> pd.DataFrame:
-        """``score`` of a table with ``sample_id`` and modalities, rows in its order."""
+        """``score`` of a table with ``sample_id`` and modalities, rows in its order; ids come back as text."""
+        table = table.fillna("").astype(str)
         with tempfile.TemporaryDirectory(prefix="rlmba-score-") as temporary, opened(self.bundle) as folder:
-            manifest = Path(temporary) / "table.csv"
-            table.fillna("").to_csv(manifest, index=False)
+            manifest = Path(temporary) / "table.jsonl"
+            table.to_json(manifest, orient="records", lines=True)
             found = score(folder, manifest, media_root=Path.cwd(), progress=False).table
         return found.set_index("sample_id").loc[table["sample_id"]].reset_index()
 

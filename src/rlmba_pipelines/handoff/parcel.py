@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 import fsspec
 
 from rlmba_pipelines.disk import writing
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.rounds.addresses import without_passwords
 
 MANIFEST = "MANIFEST.sha256"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
@@ -66,8 +66,9 @@ def refuse_damaged(where: str) -> None:
     """
     problems = damage(where)
     if problems:
-        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise UserError(f"The bundle {where} is not as it was built ({shown}); get it again from where it came from.")
+        wrong = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        shown = without_passwords(where)
+        raise UserError(f"The bundle {shown} is not as it was built ({wrong}); get it again from where it came from.")
 
 
 def send(source: str, to: str) -> bool:
@@ -81,17 +82,16 @@ def send(source: str, to: str) -> bool:
     refuse_damaged(source)
     here, there = _Place(source), _Place(to)
     names, present = here.files(), there.files()
-    seal_bytes = here.read(MANIFEST)
-    if MANIFEST in present and there.read(MANIFEST) == seal_bytes:
+    sealed, found = here.read(MANIFEST), there.read(MANIFEST) if MANIFEST in present else b""
+    if found == sealed:
         refuse_damaged(to)
         return False
-    if MANIFEST in present or present - names:
-        what = "another bundle" if MANIFEST in present else "something else"
-        raise UserError(f"{to} holds {what} already; name a place that is empty.")
-    with writing(Path(to)):
-        for name in (*sorted(names - {MANIFEST}), MANIFEST):
-            with here.open(name) as stream:
-                there.write(name, stream)
+    is_other = not sealed.startswith(found)  # a copy that was cut short at its end has a part of the manifest
+    if is_other or present - names:
+        what = "another bundle" if is_other else "something else"
+        raise UserError(f"{there.shown} holds {what} already; name a place that is empty.")
+    for name in (*sorted(names - {MANIFEST}), MANIFEST):
+        there.write(name, here.chunks(name))
     refuse_damaged(to)
     return True
 
@@ -122,7 +122,7 @@ def _manifest(place: _Place) -> dict[str, str]:
     """File -> sha256, as a parcel says."""
     if MANIFEST not in place.files():
         raise UserError(
-            f"{place.where} is no bundle, or one that was never finished: it holds no {MANIFEST}; build one with "
+            f"{place.shown} is no bundle, or one that was never finished: it holds no {MANIFEST}; build one with "
             "'kedro rounds bundle'."
         )
     try:
@@ -133,7 +133,7 @@ def _manifest(place: _Place) -> dict[str, str]:
         expected = {}
     outside = [name for name in expected if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
     if not expected or len(expected) < len(lines) or outside:
-        raise UserError(f"{place.where}: {MANIFEST} is damaged; get the bundle again from where it came from.")
+        raise UserError(f"{place.shown}: {MANIFEST} is damaged; get the bundle again from where it came from.")
     return expected
 
 
@@ -141,11 +141,11 @@ class _Place:
     """A folder of some file system of fsspec."""
 
     def __init__(self, where: str) -> None:
-        self.where = where
+        self.shown = without_passwords(where)
         try:
             found: tuple[Any, str] = fsspec.core.url_to_fs(where)
-        except (ImportError, ValueError) as error:
-            raise UserError(f"{where} cannot be reached: {str(error).rstrip('.')}.") from None
+        except Exception as error:  # every store has errors of its own
+            raise UserError(without_passwords(f"{where} cannot be reached: {str(error).rstrip('.')}.")) from None
         self._files, self.root = found[0], found[1].rstrip("/")
         self.is_local = not is_address(where) or where.startswith(("file://", "local://"))
 
@@ -154,31 +154,32 @@ class _Place:
         try:
             self._files.invalidate_cache()
             paths = self._files.find(self.root) if self._files.isdir(self.root) else []
-        except Exception as error:  # every store has errors of its own
-            raise UserError(f"{self.where} cannot be read ({error}).") from error
+        except Exception as error:
+            raise UserError(without_passwords(f"{self.shown} cannot be read ({error}).")) from error
         return {path[len(self.root) + 1 :] for path in paths}
 
-    @contextmanager
-    def open(self, name: str) -> Iterator[IO[bytes]]:
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """What a file holds, part by part; what becomes of the parts is not its fault."""
         try:
             with self._files.open(f"{self.root}/{name}", "rb") as stream:
-                yield stream
+                while chunk := stream.read(1 << 20):
+                    yield chunk
         except OSError as error:
-            raise UserError(f"{self.where}/{name} cannot be read ({error}).") from error
+            raise UserError(without_passwords(f"{self.shown}/{name} cannot be read ({error}).")) from error
 
     def read(self, name: str) -> bytes:
-        with self.open(name) as stream:
-            return stream.read()
+        return b"".join(self.chunks(name))
 
     def sha256(self, name: str) -> str:
         found = hashlib.sha256()
-        with self.open(name) as stream:
-            while chunk := stream.read(1 << 20):
-                found.update(chunk)
+        for chunk in self.chunks(name):
+            found.update(chunk)
         return found.hexdigest()
 
-    def write(self, name: str, stream: IO[bytes]) -> None:
+    def write(self, name: str, chunks: Iterable[bytes]) -> None:
         path = f"{self.root}/{name}"
-        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        with self._files.open(path, "wb") as target:
-            shutil.copyfileobj(stream, target)
+        with writing(self.shown):
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            with self._files.open(path, "wb") as target:
+                for chunk in chunks:
+                    target.write(chunk)

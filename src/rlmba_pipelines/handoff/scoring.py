@@ -23,9 +23,8 @@ from rlmba_pipelines.learning.types import Features, UserError
 from rlmba_pipelines.models.predict import predict_fusion
 from rlmba_pipelines.models.reduce import Reduction
 from rlmba_pipelines.models.state import FusionState
-from rlmba_pipelines.records import disarmed
 from rlmba_pipelines.sources.check import check_media
-from rlmba_pipelines.sources.manifest import MODALITIES, read_manifest
+from rlmba_pipelines.sources.manifest import MODALITIES, OPTIONAL, read_manifest
 from rlmba_pipelines.sources.media import MediaRoot, folder_of_media, read_medium
 
 log = logging.getLogger(__name__)
@@ -60,7 +59,8 @@ def score(
 
     Args:
         folder: the bundle, whole.
-        manifest: ``sample_id`` and the modalities of the model, each of which may be missing; labels are not looked at.
+        manifest: ``sample_id`` and the modalities of the model, each of which may be missing; what else a
+            manifest says of samples (``label``, ``split``, …) is not looked at.
         media_root: where the media lie; None: beside the manifest.
         max_bad_share: of samples with media that cannot be read.
 
@@ -89,7 +89,7 @@ def score(
 
 
 def _rows_of(manifest: Path, facts: Facts) -> pd.DataFrame:
-    table = read_manifest(manifest)
+    table = read_manifest(manifest, ignored=(*OPTIONAL, "explanation"))
     have = [name for name in MODALITIES if name in table]
     unknown = [name for name in have if name not in facts.modalities]
     if unknown:
@@ -130,8 +130,8 @@ def _as_table(sample_ids: np.ndarray, probabilities_NC: np.ndarray, classes: Seq
     columns = {f"probability_{name}": probabilities_NC[:, c] for c, name in enumerate(classes)}
     return pd.DataFrame(
         {
-            "sample_id": [disarmed(str(name)) for name in sample_ids],
-            "label": [disarmed(classes[c]) for c in best_N],
+            "sample_id": [str(name) for name in sample_ids],
+            "label": [classes[c] for c in best_N],
             "probability": probabilities_NC.max(axis=1),
             **columns,
         }

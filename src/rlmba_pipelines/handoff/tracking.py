@@ -88,11 +88,13 @@ class _Tracker:
         return True
 
     def _known(self, commit: Commit) -> str | None:
-        """The whole run of a commit; what a killed process left of one is deleted."""
+        """The whole run of a commit; what a killed process left of one is deleted, the model it registered too."""
         runs = self.client.search_runs([self.place], f"tags.`{COMMIT_TAG}` = '{_name_of(commit)}'")
         for run in runs:
             if run.info.status == "FINISHED":
                 return str(run.info.run_id)
+            for model in self.client.search_model_versions(f"run_id = '{run.info.run_id}'"):
+                self.client.delete_model_version(model.name, model.version)
             self.client.delete_run(run.info.run_id)
         return None
 

@@ -48,11 +48,11 @@ def _predict(
         present = had * seen_M[:, None, None]
         with torch.inference_mode():
             heads = network(blocks, present)
-            found = _opinions(heads.logits[:, :, :n], present[:, 0, :n], state)
-            found["embedding_ND"] = heads.embedding[0, :n]
-            found["modality_embedding_NMD"] = heads.modality_embedding[:, 0, :n].transpose(0, 1)
+            found = _opinions(heads.logits, present[:, 0], state)
+            found["embedding_ND"] = heads.embedding[0]
+            found["modality_embedding_NMD"] = heads.modality_embedding[:, 0].transpose(0, 1)
         for name, value in found.items():
-            parts.setdefault(name, []).append(value.cpu().numpy())
+            parts.setdefault(name, []).append(value[:n].cpu().numpy())
     whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     for name in ("unimodal_NMC", "embedding_ND", "modality_embedding_NMD"):  # what is fused is checked by the noun
         check_finite(whole[name], f"Predictions.{name}", features.sample_ids)
@@ -85,7 +85,7 @@ def subset_predictor(
             for embedding, had, n in embedded:
                 present = had * seen_M[:, None, None]
                 logits = network.fused_logits(network.fuse(embedding * present[..., None], present))
-                parts.append(_opinions(logits[None, :, :n], present[:, 0, :n], state)["probabilities_NC"])
+                parts.append(_opinions(logits[None], present[:, 0], state)["probabilities_NC"][:n])
         return torch.cat(parts).cpu().numpy()
 
     return predict

@@ -20,6 +20,7 @@ from rlmba_pipelines.config import MAIN, Parameters
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger.snapshot import LedgerState
+from rlmba_pipelines.rounds.addresses import without_secrets
 
 ASKED, DONE = "asked", "done"
 PREPARED = "prepared"
@@ -203,7 +204,7 @@ class Experiment:
         found = read_object(self.request_path)
         if "env" not in found or not isinstance(found.get("runtime_params"), dict):
             raise damaged(self.request_path, "it does not say env and runtime_params")
-        return found
+        return {**found, "runtime_params": without_secrets(found["runtime_params"])}
 
     def system(self) -> str:
         """The system that the experiment was started with."""

@@ -62,12 +62,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call of the driver ended: the report, or the sheet that people have to fill in."""
+    """How a call of the driver ended: the report, or the sheet that people have to fill in.
+
+    Attributes:
+        idle: all was there before, report included.
+    """
 
     experiment: Experiment
     report: Path | None
     waiting: WaitingForLabels | None
     stopped: str | None
+    idle: bool = False
 
 
 class Runner:
@@ -128,14 +133,15 @@ def run_rounds(request: Request, say: Say) -> Outcome:
         done = experiment.rounds_done()
         if done < 1 or request.scheduled:
             return Outcome(experiment, None, None, stopped)
-        if is_reported(experiment):
+        idle = is_reported(experiment)
+        if idle:
             say(f"all {done} rounds are done already")
         else:
             run(FINAL, rounds=done)
             say(_measured(experiment, FINAL, "after the last round"))
             say("writing the report …")
             run(REPORT, rounds=done)
-    return Outcome(experiment, experiment.report_path, None, stopped)
+    return Outcome(experiment, experiment.report_path, None, stopped, idle)
 
 
 def is_closed(experiment: Experiment) -> bool:

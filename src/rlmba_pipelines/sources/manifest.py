@@ -32,7 +32,11 @@ CELL_TYPES = (str, bool, int, float, Decimal, date, time, NoneType)  # of Parque
 
 
 def read_manifest(
-    path: str | Path, *, modalities: Sequence[str] = (), prices: Mapping[str, float] | None = None
+    path: str | Path,
+    *,
+    modalities: Sequence[str] = (),
+    prices: Mapping[str, float] | None = None,
+    ignored: Sequence[str] = (),
 ) -> pd.DataFrame:
     """The manifest as one canonical table.
 
@@ -40,6 +44,7 @@ def read_manifest(
         path: a ``.csv`` (UTF-8; commas, semicolons or tabs), ``.jsonl``/``.ndjson`` or ``.parquet`` file.
         modalities: the modalities to keep; empty keeps all that the manifest has.
         prices: modality -> what it adds to the cost of a sample that has it, where the manifest gives no cost.
+        ignored: columns that are not looked at, as if they were not there.
 
     Returns:
         One row a sample, sorted by ``sample_id``: ``sample_id``, the modality columns (empty = missing), ``label``,
@@ -52,6 +57,8 @@ def read_manifest(
     """
     path = Path(path)
     columns, records = _read_records(path)
+    columns = [column for column in columns if column not in ignored]
+    records = ((row, {c: cells[c] for c in columns if c in cells}) for row, cells in records)
     return checked_manifest(columns, records, path.name, modalities=modalities, prices=prices)
 
 

@@ -187,8 +187,10 @@ def state_facts(
 
 def _environment(lineage: Path) -> str:
     """The option that names the configuration that the experiment was asked for with, where it did."""
-    request = lineage.parent / "request.json"
-    env = json.loads(request.read_text())["env"] if request.exists() else None
+    try:
+        env = json.loads((lineage.parent / "request.json").read_text())["env"]
+    except (OSError, ValueError, LookupError, TypeError):  # none, or a damaged one: 'kedro rounds' tells that
+        return ""
     return f" --env {env}" if env else ""
 
 
