@@ -19,7 +19,7 @@ from rlmba_pipelines.learning.selection.kernels import Kernel, Similarity
 from rlmba_pipelines.learning.types import PoolView
 
 CHECKED, BATCH = 20_000, 500
-COVERERS = ("active_vlm", "coverage", "herding", "max_herding", "uncertainty_herding")  # they keep half a kernel
+COVERERS = ("active_vlm", "coverage", "herding", "max_herding", "uncertainty_herding")  # they keep a kernel
 REPEATS = 15
 
 Checks = dict[str, dict[str, float]]
@@ -99,7 +99,7 @@ def bars(cells: dict[str, Cell], checks: Checks, width: int) -> list[str]:
         lines.append(f"- `herding`, N = 200,000, Q = 500: {cell['seconds']:.1f} s, {cell['extra_mb']:,.0f} MB.")
         lines.append(
             f"- {_listed(COVERERS)} look at {DRAWN_ROWS:,} drawn candidates where there are more than "
-            f"{MAX_KERNEL_ROWS:,}, so their seconds fall from N = 20,000 to 50,000."
+            f"{MAX_KERNEL_ROWS:,}, so their seconds hardly grow from there on."
         )
     growth = {
         name: large / small
@@ -123,7 +123,7 @@ def bars(cells: dict[str, Cell], checks: Checks, width: int) -> list[str]:
         name, n = max(shares, key=lambda at: shares[at])
         over = sorted({f"{one} at {size:,}" for (one, size), share in shares.items() if share > 0.5})
         lines.append(
-            f"- Extra memory from N = 50,000 on, but for those that keep half a kernel ({_listed(COVERERS)}): at most "
+            f"- Extra memory from N = 50,000 on, but for those that keep a kernel ({_listed(COVERERS)}): at most "
             f"{shares[name, n]:.2f} of the features (`{name}`); over one half: {_listed(over)}."
         )
     if times := checks.get("times_partition"):

@@ -82,16 +82,16 @@ def test_the_page_says_which_bars_the_cells_reach(bench):
         bench.key_of("core_set", 200_000, 500): ok(2.75, 300),  # 5.5 times; more than half of 410 MB
         bench.key_of("scikit-activeml CoreSet", 50_000, 500): ok(10, 300),
         bench.key_of("lightly-mundig diversifying", 50_000, 500): {"status": "over"},
-        bench.key_of("herding", 50_000, 500): ok(6, 900),  # its half of a kernel does not count
+        bench.key_of("herding", 50_000, 500): ok(6, 900),  # its kernel does not count
         bench.key_of("herding", 200_000, 500): ok(7.25, 950),
     }
     assert bench.bars(cells, {"times_partition": {"margin": 0.5}, "share_of_exact": {"herding": 0.9999}}, 512) == [
         "- `core_set`, N = 50,000, Q = 500: 0.50 s, 20 times as fast as scikit-activeml CoreSet.",
         "- `herding`, N = 200,000, Q = 500: 7.2 s, 950 MB.",
         "- `active_vlm`, `coverage`, `herding`, `max_herding`, `uncertainty_herding` look at 14,000 drawn candidates "
-        "where there are more than 20,000, so their seconds fall from N = 20,000 to 50,000.",
+        "where there are more than 15,000, so their seconds hardly grow from there on.",
         "- From N = 50,000 to 200,000, Q = 500, at most 5.5 times the seconds (`core_set`); over 5 times: `core_set`.",
-        "- Extra memory from N = 50,000 on, but for those that keep half a kernel (`active_vlm`, `coverage`, "
+        "- Extra memory from N = 50,000 on, but for those that keep a kernel (`active_vlm`, `coverage`, "
         "`herding`, `max_herding`, `uncertainty_herding`): at most 0.73 of the features (`core_set`); over one half: "
         "`core_set at 200,000`.",
         "- Scoring [20,000, 101] in terms of a row-wise `np.partition` of the same array: margin 0.5.",

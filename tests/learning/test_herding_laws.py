@@ -12,7 +12,6 @@ from rlmba_pipelines.learning.acquisition.coverage import UnitRows
 from rlmba_pipelines.learning.acquisition.views import make_view, take
 from rlmba_pipelines.learning.selection import herding as module
 from rlmba_pipelines.learning.selection import kernels as kernels_module
-from rlmba_pipelines.learning.selection import remembered
 from rlmba_pipelines.learning.selection.herding import herding
 from rlmba_pipelines.learning.selection.kernels import Kernel, Similarity, smallest_distance
 from rlmba_pipelines.learning.selection.sample import draw_by_worth
@@ -131,17 +130,11 @@ def test_a_drawn_sample_reaches_the_coverage_of_exact_greedy_but_for_a_stated_sh
     assert reached[1] >= at_least * reached[0]
 
 
-def test_one_half_of_the_kernel_serves_as_well_as_the_whole(monkeypatch):
+@pytest.mark.parametrize("most", [60, 20, 1])
+def test_how_much_of_the_kernel_is_kept_changes_no_pick(most):
     view, utility_N, kernels = case(4, 150, n_labeled=20)
     expected, _ = plain_herding(view, utility_N, kernels, 50)
-    monkeypatch.setattr(remembered, "SQUARE_ROWS", 10)
-    drawn = set()
-    for rows in (1, 7, 64, 1024):
-        monkeypatch.setattr(remembered, "HALF_BLOCK_ROWS", rows)
-        assert herding(view, utility_N, kernels, 50).sample_ids.tolist() == expected
-        few = herding(view, utility_N, kernels, 20, rng=np.random.default_rng(0), max_kernel_rows=60)
-        drawn.add(tuple(few.sample_ids))
-    assert len(drawn) == 1
+    assert herding(view, utility_N, kernels, 50, max_kernel_rows=most).sample_ids.tolist() == expected
 
 
 def test_a_sharp_kernel_is_a_ranking_by_utility_also_where_candidates_are_drawn():

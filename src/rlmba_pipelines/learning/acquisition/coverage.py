@@ -107,7 +107,7 @@ def coverage(
 ) -> Selection:
     """Herding with u = 1 on the encoders' features alone; needs no model and no label.
 
-    Over 20,000 candidates, 14,000 drawn ones stand for all; below, the generator is never asked.
+    Over 15,000 candidates, 14,000 drawn ones stand for all; below, the generator is never asked.
     """
     rows_ND = raw_rows(view)
     kernel = Kernel(1.0, rows_ND, bandwidth_of(rows_ND, view, bandwidth_quantile))

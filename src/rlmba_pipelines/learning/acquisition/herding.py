@@ -35,7 +35,7 @@ from rlmba_pipelines.learning.types import Action, PoolView, Selection, UserErro
 def herding(view: PoolView, query_size: int, rng: np.random.Generator) -> Selection:
     """Greedy F with u = [s · fused margin + (1 − s) · Σ_m w_m margin_m]^exponent and up to three kernels, all by θ.
 
-    Weights w count only what a sample has; of an absent modality margin and weight are reported as 0. Over 20,000
+    Weights w count only what a sample has; of an absent modality margin and weight are reported as 0. Over 15,000
     candidates, 14,000 drawn ones stand for all; below, the generator is never asked.
 
     With a share of difficulty in θ the rest of the utility is u, and the term ``difficulty`` has that share.

@@ -18,7 +18,7 @@ import numpy as np
 
 from rlmba_pipelines.learning.selection.batch import blocks, check_finite, lazy_argmax, relative_price, selection_of
 from rlmba_pipelines.learning.selection.kernels import Kernel, Similarity, nearest_similarity
-from rlmba_pipelines.learning.selection.remembered import AllRows, RememberedRows
+from rlmba_pipelines.learning.selection.remembered import RememberedRows
 from rlmba_pipelines.learning.selection.sample import draw_by_worth
 from rlmba_pipelines.learning.types import PoolView, Selection
 
@@ -26,8 +26,7 @@ TIE = 1e-5  # gains this close, relative to the best, are equal: float32 sums ar
 BLOCK_VALUES = 4_000_000  # similarities computed at once beside the matrix
 CACHED_VALUES = 100_000  # of them, as many as are summed up at once
 FIRST_BLOCK = 4  # gains computed at first for a pick
-MAX_KERNEL_ROWS = 20_000  # half of the float32 similarities of so many rows to each other takes 800 MB
-REMEMBERED_VALUES = 25_000_000  # of the half, put together to rows: 100 MB
+MAX_KERNEL_ROWS = 15_000  # the float32 similarities of so many rows to each other take 900 MB
 DRAWN_ROWS = 14_000  # candidates that a larger pool is represented by, at most
 SURE_PER_PICK = 4  # the worthiest candidates that no draw leaves out
 
@@ -52,8 +51,8 @@ def herding(
             worth that this pick covered anew.
         rng: where there are more than ``max_kernel_rows`` candidates it draws those that are looked at: as many, at
             most 14,000, at least ``query_size``. Never asked otherwise. None: exact at any size, slow at a large one.
-        max_kernel_rows: up to so many candidates their kernel is kept (float32; all of it up to 15,000, 900 MB, one
-            half beyond, 800 MB at 20,000). Without ``rng`` the rows of a larger one are kept as memory allows.
+        max_kernel_rows: up to so many candidates their kernel is kept (float32, 900 MB at 15,000). Of a larger one, as
+            it is looked at without ``rng``, as many values are.
 
     >>> view = PoolView(np.array(list("abcd")), np.array([True, False, False, False]))
     >>> line = np.array([[0.0], [2.5], [5.0], [5.2]], dtype=np.float32)
@@ -136,10 +135,19 @@ def _greedy(
 def _similarities(similarity: Similarity, max_kernel_rows: int, *, drawn: bool) -> Callable[[np.ndarray], np.ndarray]:
     """Positions -> float32[len, U] similarities to all, kept as memory allows; what is drawn leaves itself out."""
     n_rows = similarity.n_rows
-    if n_rows > max_kernel_rows and not drawn:
-        return RememberedRows(lambda at: similarity.block(at, slice(0, n_rows)), n_rows, max_kernel_rows**2 // 2)
-    kept = AllRows(similarity, without_self=drawn)
-    return kept if kept.is_square else RememberedRows(kept, n_rows, REMEMBERED_VALUES)
+    if n_rows <= max_kernel_rows:
+        square_UU = similarity.matrix(n_rows)
+        if drawn:
+            np.fill_diagonal(square_UU, 0)
+        return lambda at: square_UU[at]
+
+    def rows(at: np.ndarray) -> np.ndarray:
+        similar_AU = similarity.block(at, slice(0, n_rows))
+        if drawn:
+            similar_AU[np.arange(len(at)), at] = 0
+        return similar_AU
+
+    return RememberedRows(rows, n_rows, max_kernel_rows**2)
 
 
 def _shares(utility_U: np.ndarray) -> np.ndarray:
