@@ -83,6 +83,15 @@ def test_a_set_that_is_not_prepared_is_named_with_what_to_do(project: Project) -
     assert "make bench" in sentence
 
 
+def test_a_set_without_test_samples_is_refused_before_any_run(benchmarked: Project) -> None:
+    labels = benchmarked.path / "data/03_primary/bench-small/test_labels.parquet"
+    pd.read_parquet(labels).iloc[:0].to_parquet(labels)
+    asked = (*ASKED, SMOKE)
+    sentence = benchmarked.refused("run", "--pipelines=benchmark", "--params", ",".join(asked))
+    assert "No sample of the set 'small' has the split 'test'" in sentence
+    assert not (benchmarked.path / RUNS).exists()
+
+
 def test_the_protocol_is_read_whole_and_its_seeds_never_overlap() -> None:
     protocol = Protocol.read(ROOT)
     tuning, pretraining, reported = protocol.seeds.tuning, protocol.seeds.pretraining, protocol.seeds.reported

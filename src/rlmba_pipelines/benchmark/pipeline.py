@@ -15,7 +15,7 @@ from kedro.pipeline import Pipeline, node
 from rlmba_pipelines.benchmark.protocol import MAIN, Cell, Protocol
 from rlmba_pipelines.config import BenchmarkConfig
 from rlmba_pipelines.learning.types import UserError
-from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object
+from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.current import current
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def cells_of(project: Path, asked: Protocol, benchmark: BenchmarkConfig) -> tupl
     """The runs that are asked for, and all of the full plan on the same sets.
 
     Raises:
-        UserError: no set is prepared, or one that was asked for is not; nothing is of that name.
+        UserError: no set is prepared, or one that was asked for is not, or has nothing to measure on; nothing is of
+            that name.
     """
     from rlmba_pipelines.benchmark.runs import experiment_name
 
@@ -58,6 +59,12 @@ def cells_of(project: Path, asked: Protocol, benchmark: BenchmarkConfig) -> tupl
             raise UserError(
                 f"The set {name!r} of conf/benchmark/protocol.yml is not prepared; 'make bench' does that for every "
                 "set whose manifest is there, or give --params benchmark.sets=[NAME,…]."
+            )
+        if read_table(ready[name].path_of(PREPARED, "test_labels")).empty:
+            raise UserError(
+                f"No sample of the set {name!r} has the split 'test', on which strategies are measured: mark some in "
+                f"{asked.sets[name].manifest}, or leave out the column 'split', which draws them, and give the set "
+                "another name, as this one has been read."
             )
     modalities = {name: tuple(read_object(e.path_of(PREPARED, "setup"))["modalities"]) for name, e in ready.items()}
     everything = asked.cells("full", wanted, modalities)
