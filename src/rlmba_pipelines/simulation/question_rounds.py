@@ -73,7 +73,7 @@ def learn(task: QuestionTask, labels: pd.DataFrame, state: RoundState, last: boo
 
     def measured(held_out: pd.DataFrame, labels: pd.DataFrame, *, by_modality: bool) -> dict[str, Any]:
         asked, held, facts = questions.held_questions(task.samples, held_out, labels, classes, task.read)
-        return measure_questions(model, asked, held, facts, p.vlm, by_modality=by_modality)
+        return measure_questions(model, classes, asked, held, facts, p.vlm, by_modality=by_modality)
 
     validation = measured(task.validation, labels, by_modality=True)
     test = measured(task.test, tables.empty_labels(), by_modality=False)

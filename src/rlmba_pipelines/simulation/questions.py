@@ -20,6 +20,7 @@ from rlmba_pipelines.learning.vlm.chains import split_chain
 from rlmba_pipelines.learning.vlm.choices import lettered
 from rlmba_pipelines.learning.vlm.explanations import explained
 from rlmba_pipelines.learning.vlm.terms import vlm_terms
+from rlmba_pipelines.ledger import NOT_LABELS
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm
 from rlmba_pipelines.models.vlm.fit import fit_vlm
 from rlmba_pipelines.models.vlm.score import Said, hidden_of, say, written
@@ -147,7 +148,12 @@ def training_questions(
 def held_questions(
     samples: pd.DataFrame, validation: pd.DataFrame, labels: pd.DataFrame, classes: tuple[str, ...], read: Read
 ) -> tuple[list[VisualQuestion], Labels, pd.DataFrame]:
-    """What is measured on: questions (with chains where they are known), their answers, and the rows of the samples."""
-    held = held_labels(validation, labels, classes)
+    """What is measured on: questions (with chains where they are known), their answers, and the rows of the samples.
+
+    The classes of the answers are ``classes``, which the model knows, and after them those that nobody has given yet: to
+    leave their questions out would tell a model well of that has seen few answers.
+    """
+    unknown = sorted(set(validation["label"]) - set(classes) - set(NOT_LABELS))
+    held = held_labels(validation, labels, (*classes, *unknown))
     rows = samples.set_index("sample_id").loc[held.sample_ids].reset_index()
     return questions_of(samples, held.sample_ids, read, validation if len(validation) else labels), held, rows
