@@ -55,9 +55,9 @@ def measure_questions(
         ``n_unknown`` (questions whose answer the model does not know), accuracy by ``kind_*``, of questions of one step
         (``one_step``) and of more (``relational``), each with its ``*_constant``, ``chain_valid`` (share of written
         chains of which every step is true), ``hallucination`` (share of chains that speak of an absent object),
-        ``answer_score`` (see ``score_of_answers``), ``attention_in_region`` and ``pointing`` (of questions whose chains come with regions, see
-        ``attention_in_regions``). Test sets beside the ordinary one count in ``set_*`` alone,
-        of which ``_shifted`` are the questions whose answer hangs on what such a set shows in another way.
+        ``answer_score`` (see ``score_of_answers``), ``attention_in_region`` and ``pointing`` (of questions whose chains
+        come with regions, see ``attention_in_regions``). Test sets beside the ordinary one count in ``set_*`` alone, of
+        which ``_shifted`` are the questions whose answer hangs on what such a set shows in another way.
     """
     sets = _column(facts, "meta_test_set", len(held))
     ordinary_N = np.isin(sets, ["", "ordinary"])

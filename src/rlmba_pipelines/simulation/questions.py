@@ -150,8 +150,8 @@ def held_questions(
 ) -> tuple[list[VisualQuestion], Labels, pd.DataFrame]:
     """What is measured on: questions (with chains where they are known), their answers, and the rows of the samples.
 
-    The classes of the answers are ``classes``, which the model knows, and after them those that nobody has given yet: to
-    leave their questions out would tell a model well of that has seen few answers.
+    The classes of the answers are ``classes``, which the model knows, and after them those that nobody has given yet:
+    without their questions a model that has met few answers would look good.
     """
     unknown = sorted(set(validation["label"]) - set(classes) - set(NOT_LABELS))
     held = held_labels(validation, labels, (*classes, *unknown))
