@@ -152,12 +152,15 @@ def _in_memory(project: Project, manifest: Path, changes: dict[str, Any]) -> lis
 @pytest.mark.parametrize("policy", ["vlm_stages", "reinforce"])
 def test_rounds_in_memory_buy_what_kedro_buys_under_any_policy(asked: tuple[Project, Path], policy: str) -> None:
     project, manifest = asked
-    _run(project, manifest, "--params", f"policy.name={policy}")
-    first, last = _in_memory(project, manifest, {"policy": {"name": policy}})
+    _run(project, manifest, "--params", f"policy.name={policy},rounds.candidates=20")
+    first, last = _in_memory(project, manifest, {"policy": {"name": policy}, "rounds": {"candidates": 20}})
 
     chosen = [_table(project, "q", "07_model_output", stage, "selection.parquet") for stage in ("round_00", "round_01")]
     assert set(first.labels["sample_id"]) == set(chosen[0]["sample_id"])
     assert first.batch["sample_id"].tolist() == chosen[1]["sample_id"].tolist()
+    setup = read_object(Experiment.of(project.path, "q").path_of(PREPARED, "setup"))
+    seen = read_object(Experiment.of(project.path, "q").path_of("round_01", "round_state_next"))["observed"]
+    assert seen["spent"] == (10 + setup["n_validation"]) / setup["n_pool"]  # of the pool, not of the candidates
     (path,) = (project.path / "data/08_reporting/q/final/test_metrics.json").glob("*/test_metrics.json")
     measured = json.loads(path.read_text())
     assert last.test.items() <= measured.items()

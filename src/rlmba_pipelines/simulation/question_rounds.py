@@ -110,7 +110,7 @@ def simulate_questions(task: QuestionTask, answer: Answer, learn: Learn = learn)
         classes = tables.known_classes(task.classes, labels)
         observation = observe(
             learned.validation, learned.log, seen.predictions, seen.terms, labels, classes, labels_spent,
-            p.rounds.budget,
+            p.rounds.budget or len(pool_ids),
         )
         state = steps.adapt(
             state, learned.validation, observation, questions.MODALITIES, labels_spent, p.balance, p.rounds, p.policy
