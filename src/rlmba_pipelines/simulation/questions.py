@@ -104,11 +104,12 @@ def appraise_questions(
 
 
 def _proposals(said: Said, parsed: list[list[tuple[list[str], str]]], classes: tuple[str, ...]) -> pd.DataFrame:
-    """The likeliest answer, and of the chains that reach it the one that is surest."""
+    """The likeliest answer, and of the chains that reach it the one that is surest; where none was drawn, of all."""
     rows = []
     best_N = said.chains_NKC.mean(axis=1).argmax(axis=1)
     for i, (best, chains) in enumerate(zip(best_N, parsed, strict=True)):
-        k = int(said.chains_NKC[i, :, best].argmax())
+        reaches_K = np.array([answer == classes[best] for _, answer in chains])
+        k = int((said.chains_NKC[i, :, best] + 2 * reaches_K).argmax())
         votes = [{"chain": steps, "answer": answer} for steps, answer in chains]
         rows.append((str(said.sample_ids[i]), json.dumps(chains[k][0]), classes[best], json.dumps(votes)))
     return pd.DataFrame(rows, columns=["sample_id", "chain", "answer", "votes"])
