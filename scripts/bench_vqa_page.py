@@ -31,10 +31,11 @@ CONSTANT_OF = {"accuracy": "constant", "relational": "relational_constant"}
 
 def write(runs: list[dict[str, Any]], protocol: dict[str, Any]) -> None:
     """The page, the picture, and the figures for machines."""
+    if runs:  # before anything that can fail
+        PAGE.with_suffix(".json").write_text(json.dumps(runs, default=float) + "\n")
     PAGE.write_text(page(runs, protocol))
     if runs:
         picture(runs, PAGE.with_suffix(".svg"))
-        PAGE.with_suffix(".json").write_text(json.dumps(runs, default=float) + "\n")
 
 
 def written() -> list[dict[str, Any]]:
@@ -173,8 +174,8 @@ def constant_by_kind(protocol: dict[str, Any], seed: int) -> dict[str, float]:
 
 
 def _beside_random(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the kind of machine that random ran on."""
-    return frame[frame["machine"].isin(frame.loc[frame["arm"] == "random", "machine"].mode())]
+    """The runs of the one kind of machine that random mostly ran on."""
+    return frame[frame["machine"].isin(frame.loc[frame["arm"] == "random", "machine"].mode().iloc[:1])]
 
 
 def _against(frame: pd.DataFrame, other: str) -> list[str]:

@@ -67,6 +67,18 @@ def test_an_arm_is_held_against_the_whole_system_on_its_own_kind_of_machine(benc
     assert [line.split(" | ")[0] for line in against[3:]] == ["| `active_vlm`"] * 2  # no core_set: another machine
 
 
+def test_the_picture_shows_one_kind_of_machine_also_where_random_ran_as_often_on_both(bench, tmp_path: Path) -> None:
+    rounds = [{"labels": n, "test": {"accuracy": 0.5, "constant": 0.3, "relational": 0.4}} for n in (1, 2)]
+    runs = [
+        {"arm": arm, "seed": 1, "device": device, "rounds": rounds}
+        for arm in ("random", "active_vlm")
+        for device in ("CPU, torch 2", "NVIDIA H100")
+    ]
+    page = importlib.import_module("bench_vqa_page")
+    page.picture(runs, tmp_path / "picture.svg")
+    assert set(page._beside_random(page.frame_of(runs))["machine"]) == {"CPU"}
+
+
 def test_arms_share_what_the_start_batch_taught_unless_they_learn_differently(
     bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from rlmba_pipelines.config import LabelingConfig, RoundsConfig
 from rlmba_pipelines.labeling import Asked, SimulatedOracle, read_answers, resolve, sort_answers
+from rlmba_pipelines.learning.vlm.chains import is_chain, join_chain
 from rlmba_pipelines.learning.vlm.explanations import explained
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.sources.roster import divide
@@ -75,7 +76,15 @@ def test_a_file_brings_explanations_into_the_ledger(tmp_path: Path, kind: str) -
         kept = ledger.rows().set_index("sample_id")["explanation"]
     assert kept.to_dict() == {"s0": WHY, "s1": "no blue; so\nno"}
     assert explained(kept["s0"]) == (("shape red circle", "no blue"), ([0, 0, 0.5, 0.5], None))
-    assert explained(kept["s1"]) == (("no blue", "so", "no"), ())
+    assert explained(kept["s1"]) == (("no blue", "no"), ())
+
+
+def test_a_chain_of_people_is_one_chain_whatever_words_are_in_it() -> None:
+    why = {"chain": ["so", "it is red so it is hot"], "regions": [None, [0, 0, 1, 1]]}
+    chain, regions = explained(json.dumps(why))
+    assert (chain, regions) == (("it is red it is hot",), ([0, 0, 1, 1],))
+    assert is_chain(join_chain(chain, "yes"))
+    assert not is_chain(join_chain(why["chain"], "yes"))
 
 
 def test_an_explanation_with_a_fault_is_not_taken_and_the_file_can_come_again(tmp_path: Path) -> None:

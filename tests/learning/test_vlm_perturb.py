@@ -52,6 +52,15 @@ def test_each_patch_loses_its_detail_as_often_and_all_else_is_as_it_was(size):
     assert chisquare(counts).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (2, 72)])
+@pytest.mark.filterwarnings("error")
+def test_a_tiny_image_has_patches_too(size, rng):
+    image = rng.integers(0, 256, size=(*size, 3), dtype=np.uint8)
+    for _ in range(100):
+        changed = (patch_flattened(image, rng) != image).any(axis=2)
+        assert changed.sum() <= max(size[0] // 6, 1) * max(size[1] // 6, 1)
+
+
 def test_a_reading_replaces_the_words_that_have_one_and_no_other(rng):
     for kind in scenes.WORDINGS:
         scene = scenes.draw_scene(rng)

@@ -130,6 +130,28 @@ def test_every_answer_is_right_but_those_that_nobody_can_learn(made):
     assert wrong > 20
 
 
+def with_other_shape(things, i):
+    other = {"circle": "square", "square": "circle"}
+    return [thing | {"shape": other[thing["shape"]]} if k == i else thing for k, thing in enumerate(things)]
+
+
+def test_an_answer_hangs_on_the_shift_where_the_other_shape_would_change_it(made):
+    n = 0
+    for record in (*of(made, "test", "unseen"), *of(made, "test", "shortcut")):
+        meta = record["meta"]
+        shown = [
+            (t["color"], t["shape"]) in HELD_OUT if meta["test_set"] == "unseen" else t["color"] == scenes.SHORTCUT
+            for t in meta["scene"]
+        ]
+        hangs = any(
+            right_answer(meta["kind"], record["question"], with_other_shape(meta["scene"], i)) != record["answer"]
+            for i in np.flatnonzero(shown)
+        )
+        assert meta["shifted"] == hangs, record
+        n += hangs
+    assert n > 20
+
+
 def test_every_word_that_is_used_is_known(made):
     known = set(scenes.words())
     for record, _ in made:

@@ -2,6 +2,7 @@
 
 import io
 from contextlib import redirect_stderr
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,11 @@ def test_prompts_hold_the_question_and_one_image_and_end_where_the_answer_begins
         assert prompt.count(vlm.processor.image_token) == 1
         assert not prompt.endswith(" ")  # a space of its own would be a token that no answer begins after
         assert prompt.rstrip().lower().endswith(("assistant", "assistant:"))
+
+
+def test_the_mark_of_an_image_within_a_question_is_left_out(vlm, asked):
+    marked = [replace(one, question=f"{vlm.processor.image_token}\n{one.question}") for one in asked]
+    assert vlm.prompts(marked) == vlm.prompts(asked)
 
 
 def test_a_batch_is_padded_on_the_left_and_its_image_tokens_lie_on_the_grid(vlm, asked):

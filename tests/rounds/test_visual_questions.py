@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def _run(project: Project, manifest: Path, *more: str, experiment: str = "q") ->
     )
 
 
-def _nobody_has_answered(project: Project, manifest: Path) -> dict[str, dict[str, Any]]:
+def _nobody_has_answered(
+    project: Project, manifest: Path, classes: Sequence[str] = ANSWERS
+) -> dict[str, dict[str, Any]]:
     """The pool without answers and chains, which are given back by id."""
     truth = {row["id"]: row for row in map(json.loads, manifest.read_text().splitlines())}
     unanswered = [
@@ -60,7 +63,7 @@ def _nobody_has_answered(project: Project, manifest: Path) -> dict[str, dict[str
     ]
     manifest.write_text("\n".join(map(json.dumps, unanswered)))
     rounds = project.path / "conf" / "vqa" / "parameters_rounds.yml"
-    rounds.write_text(f"{rounds.read_text()}  classes: {json.dumps(ANSWERS)}\n")
+    rounds.write_text(f"{rounds.read_text()}  classes: {json.dumps(classes)}\n")
     return truth
 
 
@@ -149,12 +152,15 @@ def _in_memory(project: Project, manifest: Path, changes: dict[str, Any]) -> lis
 @pytest.mark.parametrize("policy", ["vlm_stages", "reinforce"])
 def test_rounds_in_memory_buy_what_kedro_buys_under_any_policy(asked: tuple[Project, Path], policy: str) -> None:
     project, manifest = asked
-    _run(project, manifest, "--params", f"policy.name={policy}")
-    first, last = _in_memory(project, manifest, {"policy": {"name": policy}})
+    _run(project, manifest, "--params", f"policy.name={policy},rounds.candidates=20")
+    first, last = _in_memory(project, manifest, {"policy": {"name": policy}, "rounds": {"candidates": 20}})
 
     chosen = [_table(project, "q", "07_model_output", stage, "selection.parquet") for stage in ("round_00", "round_01")]
     assert set(first.labels["sample_id"]) == set(chosen[0]["sample_id"])
     assert first.batch["sample_id"].tolist() == chosen[1]["sample_id"].tolist()
+    setup = read_object(Experiment.of(project.path, "q").path_of(PREPARED, "setup"))
+    seen = read_object(Experiment.of(project.path, "q").path_of("round_01", "round_state_next"))["observed"]
+    assert seen["spent"] == (10 + setup["n_validation"]) / setup["n_pool"]  # of the pool, not of the candidates
     (path,) = (project.path / "data/08_reporting/q/final/test_metrics.json").glob("*/test_metrics.json")
     measured = json.loads(path.read_text())
     assert last.test.items() <= measured.items()
@@ -264,6 +270,30 @@ def test_questions_with_choices_are_answered_by_a_letter_or_by_the_choice(
     batch = _table(project, "q", "07_model_output", "round_01", "annotation_batch.parquet")
     for row in batch.itertuples():
         assert row.guess in "ABCD"[: len(truth[row.sample_id]["choices"])]
+
+
+def test_open_questions_take_any_answer_and_are_measured_on_all_that_the_split_has(
+    asked: tuple[Project, Path], tmp_path: Path
+) -> None:
+    project, manifest = asked
+    truth = _nobody_has_answered(project, manifest, classes=())
+    _run(project, manifest)
+    table = _start_sheet(project)
+    table["label"] = ["disc", "yes", *["no"] * 8]
+    table.to_csv(tmp_path / "answers.csv", index=False)
+    told = project.ok("rounds", "import", str(tmp_path / "answers.csv"), "--by", "ann", "--experiment", "q")
+    assert "10 new answers taken" in told, told
+    (path,) = (project.path / "data/08_reporting/q/round_01/validation_metrics.json").glob("*/*.json")
+    measured = json.loads(path.read_text())
+    answers = [row["answer"] for row in truth.values() if row["split"] == "validation"]
+    assert (measured["n"], measured["n_classes"]) == (len(answers), 3)
+    assert measured["n_unknown"] == sum(answer not in ("yes", "no") for answer in answers) > 0
+    assert measured["accuracy"] <= 1 - measured["n_unknown"] / len(answers)
+
+    batch = _table(project, "q", "07_model_output", "round_01", "annotation_batch.parquet")
+    batch[["sample_id"]].assign(label="a word of its own").to_csv(tmp_path / "more.csv", index=False)
+    told = project.ok("rounds", "import", str(tmp_path / "more.csv"), "--by", "ann", "--experiment", "q")
+    assert "6 new answers taken" in told, told
 
 
 def test_a_question_without_its_image_is_set_aside(asked: tuple[Project, Path]) -> None:

@@ -22,6 +22,8 @@ QUESTIONS = [
     (["dog"] * 10, ["dog", "cat"], "", "", "A", "(a)", 1),  # the choice, whatever people said
     ([], ["dog", "cat"], "", "", "A", "a dog", 1),
     ([], ["dog", "cat"], "", "", "A", "B", 0),
+    ([], ["B", "A"], "", "", "A", "A", 1),  # a letter, though a choice is called so
+    ([], ["B", "A"], "", "", "A", "B", 0),
     ([], ["5 cm", "7 cm"], "text", "", "B", "7 cm", 1),
     ([], [], "float", "1", "1.2", "1.249", 1),
     ([], [], "float", "2", "1.2", "1.249", 0),
@@ -44,7 +46,8 @@ def test_every_question_is_scored_by_the_rule_of_its_kind() -> None:
     assert everything == {"answer_score": pytest.approx(np.mean(expected))}
     assert score_of_answers(said, held, facts, np.zeros(len(said), dtype=bool)) == {}
     plain = score_of_answers(said, held, facts.iloc[:, :0], np.ones(len(said), dtype=bool))
-    assert plain == {"answer_score": pytest.approx(np.mean([said[i].strip().lower() == right[i] for i in range(10)]))}
+    named = [one.strip().lower() == wanted.lower() for one, wanted in zip(said, right, strict=True)]
+    assert plain == {"answer_score": pytest.approx(np.mean(named))}
 
 
 def test_the_share_of_a_group_comes_with_the_number_of_its_questions():

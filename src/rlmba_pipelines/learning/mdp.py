@@ -44,7 +44,8 @@ class State:
     Attributes:
         accuracy, ece, imbalance: on validation, in [0, 1].
         nll: on validation, divided by ln C: 1 is a uniform guess.
-        spent: labels bought, as a share of the budget (of the pool where there is no budget).
+        spent: labels bought, as a share of the budget; without one of the pool, or in RL-MBA of the samples that a
+            round looks at (``rounds.candidates``): so its policies were pre-trained.
         contribution: modality -> Shapley value, share of accuracy.
         doubt, doubt_spread: mean and standard deviation over the candidates of the fused margin term, [0, 1].
         class_diversity: entropy of the mean prediction over the candidates / ln C, [0, 1].

@@ -22,6 +22,7 @@ from rlmba_pipelines.ledger import (
 from rlmba_pipelines.rounds.batches import answers_in_force, nothing_asked
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.lock import locked
+from rlmba_pipelines.rounds.systems import SYSTEMS
 from rlmba_pipelines.rounds.unroll import stage_name
 from rlmba_pipelines.sources.questions import choices_of, letters_of
 
@@ -64,7 +65,7 @@ def import_answers(
     """Take the answers of ``files`` into the ledger, all of them or none; what is there already changes nothing.
 
     While nobody has told the classes, the first batch makes them known; later a label that is none of them is set aside
-    until ``add_classes``.
+    until ``add_classes``. An answer to an open question may be any, unless ``rounds.classes`` names all.
 
     Raises:
         UserError: nothing was asked yet.
@@ -113,17 +114,21 @@ def known_classes(experiment: Experiment, parameters: Parameters) -> frozenset[s
 
 
 def allowed_classes(experiment: Experiment, parameters: Parameters) -> frozenset[str] | None:
-    """Labels that may be given now; None while the first batch makes them known."""
+    """Labels that may be given now; None while the first batch makes them known, and of open questions."""
     with Ledger(experiment.ledger_path) as ledger:
         return _allowed_classes(experiment, parameters, ledger)
 
 
 def _allowed_classes(experiment: Experiment, parameters: Parameters, ledger: Ledger) -> frozenset[str] | None:
+    samples = read_table(experiment.path_of(PREPARED, "samples"))
+    letters = frozenset(letters_of(samples))
+    if SYSTEMS[experiment.system()].questions and not parameters.rounds.classes:
+        return letters if len(choices_of(samples)) == len(samples) else None  # answers in words are none of a list
     told = _told_classes(experiment, parameters, ledger)
     known = told | _answered_classes(ledger)
     if not told and (experiment.rounds_done() < 0 or not known):
         return None
-    return known | set(letters_of(read_table(experiment.path_of(PREPARED, "samples"))))
+    return known | letters
 
 
 def _told_classes(experiment: Experiment, parameters: Parameters, ledger: Ledger) -> frozenset[str]:

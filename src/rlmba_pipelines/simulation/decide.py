@@ -53,9 +53,9 @@ def observe(
 
     Args:
         validation: metrics of the model; {} where there is nothing to measure on, and then there is no observation.
-        predictions, terms: of the whole pool.
+        predictions, terms: of the samples that the round looks at.
         labels: everything bought so far.
-        budget: labels of the whole run; None: labels spent count as a share of the pool.
+        budget: what labels spent are a share of, of the whole run; None: of the samples looked at.
     """
     if not validation:
         return None

@@ -33,6 +33,7 @@ from rlmba_pipelines.simulation.questions import MODALITIES
 
 def measure_questions(
     vlm: Vlm,
+    classes: Sequence[str],
     asked: Sequence[VisualQuestion],
     held: Labels,
     facts: pd.DataFrame,
@@ -43,25 +44,28 @@ def measure_questions(
     """All that is measured of a model on questions with answers; {} without any of the ordinary test set.
 
     Args:
+        classes: the answers that the model knows. Those of ``held`` begin with them; the model is never right where it
+            does not know the answer, and pays in ``nll`` what a class costs that is ruled out.
         asked: in the order of ``held``.
         facts: the rows of these samples: ``meta_kind``, ``meta_test_set``, ``meta_scene``, … where they are known.
         by_modality: whether to ask again with a blank image and with no question, for Shapley values.
 
     Returns:
-        Those of ``learning.metrics.evaluation.measure``, ``constant`` (accuracy of the best constant answer), accuracy
-        by ``kind_*``, of questions of one step (``one_step``) and of more (``relational``), each with its
-        ``*_constant`` and how many there are (``n_*``), ``chain_valid`` (share of written chains of which every step is
-        true), ``hallucination`` (share of chains that speak of an absent object), ``answer_score`` (see
-        ``score_of_answers``), ``attention_in_region`` and ``pointing`` (of questions whose chains come with regions,
-        see ``attention_in_regions``). Test sets beside the ordinary one count in ``set_*`` alone,
-        of which ``_shifted`` are the questions whose answer hangs on what such a set shows in another way.
+        Those of ``learning.metrics.evaluation.measure``, ``constant`` (accuracy of the best constant answer),
+        ``n_unknown`` (questions whose answer the model does not know), accuracy by ``kind_*``, of questions of one step
+        (``one_step``) and of more (``relational``), each with its ``*_constant`` and how many there are (``n_*``),
+        ``chain_valid`` (share of written chains of which every step is true), ``hallucination`` (share of chains that
+        speak of an absent object), ``answer_score`` (see ``score_of_answers``), ``attention_in_region`` and
+        ``pointing`` (of questions whose chains come with regions, see ``attention_in_regions``). Test sets beside the
+        ordinary one count in ``set_*`` alone, of which ``_shifted`` are the questions whose answer hangs on what such a
+        set shows in another way.
     """
     sets = _column(facts, "meta_test_set", len(held))
     ordinary_N = np.isin(sets, ["", "ordinary"])
     if not ordinary_N.any():
         return {}
     texts = [one[0] for one in written(vlm, asked, config)]
-    answers = answers_of(vlm, held.classes)
+    answers, n_unknown = answers_of(vlm, classes), len(held.classes) - len(classes)
 
     def probabilities(asked: Sequence[VisualQuestion], texts: Sequence[str]) -> np.ndarray:
         images, prompts, chains = [one.image for one in asked], vlm.prompts(asked), [chain_of(text) for text in texts]
@@ -72,7 +76,7 @@ def measure_questions(
                 part = slice(at, at + size)
                 said = answer_probabilities(vlm, images[part], prompts[part], chains[part], answers, possible[part])
                 found.append(said.answers_BC)
-        return np.concatenate(found)
+        return np.pad(np.concatenate(found), ((0, 0), (0, n_unknown)))
 
     p_NC = probabilities(asked, texts)
     by_subset: dict[frozenset[str], np.ndarray] = {}
@@ -96,6 +100,7 @@ def measure_questions(
 
     own = Labels(held.sample_ids[ordinary_N], held.y[ordinary_N], held.classes)
     found: dict[str, Any] = _measured(p_NC[ordinary_N], own, with_only, by_modality)
+    found |= {"n_classes": len(classes), "n_unknown": int((own.y >= len(classes)).sum())}
     found |= _by_group(p_NC, held.y, facts, ordinary_N, sets)
     if config.chain_of_thought:
         found |= _of_chains(texts, facts, ordinary_N)
@@ -160,7 +165,6 @@ def _measured(
         found.pop("worst_modality")
     return found | {
         "constant": _constant(own.y),
-        "n_classes": len(own.classes),
         "n": n,
         "n_correct": round(found["accuracy"] * n),
     }

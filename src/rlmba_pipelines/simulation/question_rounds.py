@@ -73,7 +73,7 @@ def learn(task: QuestionTask, labels: pd.DataFrame, state: RoundState, last: boo
 
     def measured(held_out: pd.DataFrame, labels: pd.DataFrame, *, by_modality: bool) -> dict[str, Any]:
         asked, held, facts = questions.held_questions(task.samples, held_out, labels, classes, task.read)
-        return measure_questions(model, asked, held, facts, p.vlm, by_modality=by_modality)
+        return measure_questions(model, classes, asked, held, facts, p.vlm, by_modality=by_modality)
 
     validation = measured(task.validation, labels, by_modality=True)
     test = measured(task.test, tables.empty_labels(), by_modality=False)
@@ -110,7 +110,7 @@ def simulate_questions(task: QuestionTask, answer: Answer, learn: Learn = learn)
         classes = tables.known_classes(task.classes, labels)
         observation = observe(
             learned.validation, learned.log, seen.predictions, seen.terms, labels, classes, labels_spent,
-            p.rounds.budget,
+            p.rounds.budget or len(pool_ids),
         )
         state = steps.adapt(
             state, learned.validation, observation, questions.MODALITIES, labels_spent, p.balance, p.rounds, p.policy

@@ -20,6 +20,7 @@ from rlmba_pipelines.learning.vlm.chains import split_chain
 from rlmba_pipelines.learning.vlm.choices import lettered
 from rlmba_pipelines.learning.vlm.explanations import explained
 from rlmba_pipelines.learning.vlm.terms import vlm_terms
+from rlmba_pipelines.ledger import NOT_LABELS
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm
 from rlmba_pipelines.models.vlm.fit import fit_vlm
 from rlmba_pipelines.models.vlm.score import Said, hidden_of, say, written
@@ -103,11 +104,12 @@ def appraise_questions(
 
 
 def _proposals(said: Said, parsed: list[list[tuple[list[str], str]]], classes: tuple[str, ...]) -> pd.DataFrame:
-    """The likeliest answer, and of the chains that reach it the one that is surest."""
+    """The likeliest answer, and of the chains that reach it the one that is surest; where none was drawn, of all."""
     rows = []
     best_N = said.chains_NKC.mean(axis=1).argmax(axis=1)
     for i, (best, chains) in enumerate(zip(best_N, parsed, strict=True)):
-        k = int(said.chains_NKC[i, :, best].argmax())
+        reaches_K = np.array([answer == classes[best] for _, answer in chains])
+        k = int((said.chains_NKC[i, :, best] + 2 * reaches_K).argmax())
         votes = [{"chain": steps, "answer": answer} for steps, answer in chains]
         rows.append((str(said.sample_ids[i]), json.dumps(chains[k][0]), classes[best], json.dumps(votes)))
     return pd.DataFrame(rows, columns=["sample_id", "chain", "answer", "votes"])
@@ -147,7 +149,12 @@ def training_questions(
 def held_questions(
     samples: pd.DataFrame, validation: pd.DataFrame, labels: pd.DataFrame, classes: tuple[str, ...], read: Read
 ) -> tuple[list[VisualQuestion], Labels, pd.DataFrame]:
-    """What is measured on: questions (with chains where they are known), their answers, and the rows of the samples."""
-    held = held_labels(validation, labels, classes)
+    """What is measured on: questions (with chains where they are known), their answers, and the rows of the samples.
+
+    The classes of the answers are ``classes``, which the model knows, and after them those that nobody has given yet:
+    without their questions a model that has met few answers would look good.
+    """
+    unknown = sorted(set(validation["label"]) - set(classes) - set(NOT_LABELS))
+    held = held_labels(validation, labels, (*classes, *unknown))
     rows = samples.set_index("sample_id").loc[held.sample_ids].reset_index()
     return questions_of(samples, held.sample_ids, read, validation if len(validation) else labels), held, rows

@@ -83,15 +83,20 @@ def exact_match(said: str, answer: str) -> float:
 
 
 def chosen(said: str, choices: Sequence[str]) -> str:
-    """The choice that was meant: by letter or name as people are read, else by a letter in brackets, "(B) …", else the
-    one that takes the fewest edits; none where nothing was said.
+    """The choice that was meant: by a capital letter alone, which is how answers are learned, by letter or name as
+    people are read, else by a letter in brackets, "(B) …", else the one that takes the fewest edits; none where nothing
+    was said.
 
     >>> chosen("(b) a cat", ["dog", "cat"]), chosen("B", ["dog", "cat"]), chosen("cats", ["dog", "cat"])
     ('cat', 'cat', 'cat')
+    >>> chosen("A", ["B", "A"]), chosen("I", ["I", "yes"])
+    ('B', 'I')
     """
     said = said.strip()
     if not said:
         return ""
+    if said in LETTERS[: len(choices)]:
+        return choices[LETTERS.index(said)]
     letter = letter_meant(said, choices)
     if letter is None and (found := LETTER.search(said)):
         letter = letter_meant(found[0], choices)

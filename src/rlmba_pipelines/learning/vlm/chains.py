@@ -64,6 +64,16 @@ def parted(text: str) -> tuple[str, str, str]:
     return text[: marks[-1].start()].strip(), ANSWER_MARK.strip(), text[marks[-1].end() :].strip()
 
 
+def without_answer_mark(step: str) -> str:
+    """A step in the words of people without the word that ends a chain: ``is_chain`` would take it for an answer.
+
+    >>> without_answer_mark("it is red so it is hot"), without_answer_mark("so what"), without_answer_mark("a sofa")
+    ('it is red it is hot', 'what', 'a sofa')
+    """
+    mark = ANSWER_MARK.strip()
+    return " ".join(word for word in step.split() if word != mark) if mark in step.split() else step
+
+
 def is_chain(text: str) -> bool:
     """Whether a text comes to one answer: neither cut off before it nor with two of them.
 

@@ -10,11 +10,14 @@ Chosen   {"chain": [...], "regions": [...]}, regions as shares of the image or n
 from __future__ import annotations
 
 import json
+from itertools import zip_longest
 from typing import Any
+
+from rlmba_pipelines.learning.vlm.chains import without_answer_mark
 
 
 def explained(text: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    """Chain and regions; an explanation with a fault counts as typed.
+    """Chain and regions; an explanation with a fault counts as typed, and no step has the mark of an answer in it.
 
     >>> explained('{"chain": ["a", "b"], "regions": [null, [0, 0, 1, 1]]}')
     (('a', 'b'), (None, [0, 0, 1, 1]))
@@ -22,10 +25,12 @@ def explained(text: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     (('first this', 'then that'), ())
     """
     found = _record(text)
-    if found is not None and fault_of(text) is None:
-        return tuple(found["chain"]), tuple(found.get("regions") or ())
-    steps = [step.strip() for step in text.replace("\n", ";").split(";")]
-    return tuple(step for step in steps if step), ()
+    if found is None or fault_of(text) is not None:
+        found = {"chain": [step.strip() for step in text.replace("\n", ";").split(";")]}
+    regions = found.get("regions") or []
+    steps = [(without_answer_mark(step), region) for step, region in zip_longest(found["chain"], regions)]
+    kept = [(step, region) for step, region in steps if step]
+    return tuple(step for step, _ in kept), tuple(region for _, region in kept) if regions else ()
 
 
 def fault_of(text: str) -> str | None:

@@ -36,11 +36,12 @@ READINGS: Mapping[str, tuple[str, ...]] = {
 
 
 def patch_flattened(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """uint8[H, W, 3] with one patch, drawn of a grid of 6 × 6, in its mean color."""
-    height, width = image.shape[:2]
-    row, column = divmod(int(rng.integers(PATCHES * PATCHES)), PATCHES)
-    rows = slice(row * height // PATCHES, (row + 1) * height // PATCHES)
-    columns = slice(column * width // PATCHES, (column + 1) * width // PATCHES)
+    """uint8[H, W, 3] with one patch, drawn of a grid of 6 × 6, in its mean color; of a tiny image one pixel."""
+    place = divmod(int(rng.integers(PATCHES * PATCHES)), PATCHES)
+    rows, columns = (
+        slice(start := k * size // PATCHES, max((k + 1) * size // PATCHES, start + 1))
+        for k, size in zip(place, image.shape[:2], strict=True)
+    )
     out = image.copy()
     out[rows, columns] = image[rows, columns].mean(axis=(0, 1))
     return out

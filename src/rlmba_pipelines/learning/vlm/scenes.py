@@ -223,16 +223,17 @@ def hangs_on_the_shift(kind: str, chain: Sequence[str], scene: Sequence[Mapping[
     its color. A test set is a mean over many questions that ask for something else.
 
     >>> scene = [{"color": "green", "shape": "square", "row": 1, "column": 2}]
-    >>> asked = [("shape", ["shape green square"]), ("side", ["column green 2"]), ("count", [])]
+    >>> told = ["shape green square"]
+    >>> asked = [("shape", told), ("exists", told), ("side", ["column green 2"]), ("count", [])]
     >>> [hangs_on_the_shift(kind, chain, scene, "unseen") for kind, chain in asked]
-    [True, False, True]
+    [True, False, False, True]
     """
     shown = {
         "unseen": {thing["color"] for thing in scene if (thing["color"], thing["shape"]) in HELD_OUT},
         "shortcut": {thing["color"] for thing in scene if thing["color"] == SHORTCUT},
     }.get(test_set, set())
-    told = {step.split()[1] for step in chain if step.split()[0] == "shape"}
-    return bool(shown and (kind == "count" or told & shown))
+    told = {step.split()[1] for step in chain}
+    return bool(shown and (kind == "count" or (kind in ("shape", "same_shape") and told & shown)))
 
 
 def generate(knobs: Knobs) -> Iterator[tuple[dict[str, Any], np.ndarray]]:

@@ -68,12 +68,13 @@ class Vlm:
         return int(self.model.config.image_token_id)
 
     def prompts(self, questions: Sequence[VisualQuestion]) -> list[str]:
-        """What the model is to go on from, one text a question."""
-        texts = []
+        """What the model is to go on from, one text a question; an image's mark within it would ask for a second."""
+        texts, mark = [], str(self.processor.tokenizer.convert_ids_to_tokens(self.image_token_id))
         for asked in questions:
             text = asked.question
             if asked.choices:
                 text += f" {lettered(asked.choices)}"
+            text = text.replace(mark, "").strip()
             turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
             prompt = self.processor.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
             texts.append(prompt.rstrip(" "))  # a space belongs to the word after it, where words are cut to pieces

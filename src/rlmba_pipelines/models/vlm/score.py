@@ -39,7 +39,7 @@ class Said:
         visual_NJC, language_NRC: float64, answer to the changed image, and to the changed question.
         visual_N, language_N: float64, nats by which these changes move the first chain and its answer.
         embedding_ND, image_ND, question_ND: float32, last hidden state where the answer begins, and its mean over the
-            image and over the question.
+            image and over the text: question, first chain and the mark before the answer.
     """
 
     sample_ids: np.ndarray

@@ -51,8 +51,14 @@ def adapt_policy(
     balance: BalanceConfig,
     rounds: RoundsConfig,
     policy: PolicyConfig,
+    *,
+    share_of_pool: bool = False,
 ) -> dict[str, Any]:
-    """Weights, policy and stop rules after this round's validation."""
+    """Weights, policy and stop rules after this round's validation.
+
+    Args:
+        share_of_pool: without a budget, labels spent count as a share of the pool and not of what the round looks at.
+    """
     labels_spent = tables.spent(labels, setup["n_validation"])
     observation = decide.observe(
         validation_metrics,
@@ -62,7 +68,7 @@ def adapt_policy(
         labels,
         tables.known_classes(setup["classes"], labels),
         labels_spent,
-        rounds.budget,
+        rounds.budget or (setup["n_pool"] if share_of_pool else None),
     )
     state = steps.adapt(
         tables.state_from_dict(round_state),

@@ -1,5 +1,8 @@
 """Last step of a round: adapt, choose, ask, buy. The start batch has no model to ask, so it has a form of its own."""
 
+from collections.abc import Callable
+from typing import Any
+
 from kedro.pipeline import Pipeline, node
 from kedro.pipeline.node import Node
 
@@ -29,12 +32,12 @@ def create_pipeline() -> Pipeline:
     return create_with(asking)
 
 
-def create_with(asking: Node) -> Pipeline:
+def create_with(asking: Node, adapt_policy: Callable[..., dict[str, Any]] = nodes.adapt_policy) -> Pipeline:
     """The same with a way of one's own to put the batch before annotators: ``asking`` is named ``request_labels``."""
     return Pipeline(
         [
             node(
-                nodes.adapt_policy,
+                adapt_policy,
                 [
                     "round_state",
                     "validation_metrics",

@@ -56,7 +56,7 @@ def _measured(
 ) -> dict[str, Any]:
     taught, classes = unpack_vlm(model, load_base(base, vlm))
     asked, held, facts = questions.held_questions(samples, held_out, labels, classes, reader(manifest, ingest))
-    return measure_questions(taught, asked, held, facts, vlm, by_modality=True)
+    return measure_questions(taught, classes, asked, held, facts, vlm, by_modality=True)
 
 
 def create_pipeline() -> Pipeline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import wraps
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from kedro.pipeline import Pipeline, node
 
 from rlmba_pipelines.labeling import sheet_of
 from rlmba_pipelines.learning.types import Predictions
+from rlmba_pipelines.pipelines.policy_selection import nodes
 from rlmba_pipelines.pipelines.policy_selection.pipeline import create_with
 from rlmba_pipelines.simulation import tables
 
@@ -30,6 +32,12 @@ def request_labels(
     return batch, sheet, sheet
 
 
+@wraps(nodes.adapt_policy)  # Kedro reads from its types what parameters are
+def adapt_policy(*inputs: Any) -> dict[str, Any]:
+    """As in RL-MBA, but labels spent are a share of the pool, of which a round looks at a small part."""
+    return nodes.adapt_policy(*inputs, share_of_pool=True)
+
+
 def create_pipeline() -> Pipeline:
     return create_with(
         node(
@@ -37,5 +45,6 @@ def create_pipeline() -> Pipeline:
             ["selection", "samples", "predictions", "proposals", "labels", "setup"],
             ["annotation_batch", "annotation_tasks", "annotation_sheet"],
             name="request_labels",
-        )
+        ),
+        adapt_policy,
     )
