@@ -19,7 +19,7 @@ from rlmba_pipelines.rounds.commits import ASKED, HANDED_OUT, PREPARED, Experime
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.systems import SYSTEMS
 from rlmba_pipelines.rounds.unroll import stage_name
-from rlmba_pipelines.simulation.tables import LEAST_LABELS, n_trainable
+from rlmba_pipelines.simulation.tables import LEAST_LABELS, n_training
 from rlmba_pipelines.sources.media import folder_of_media
 
 
@@ -107,7 +107,7 @@ def close_round(experiment: Experiment, labeling: LabelingConfig) -> int:
         opened = opened_batch(experiment, labeling)
         settled = opened.resolved[opened.resolved["state"] == SETTLED]
         given = read_table(experiment.path_of(PREPARED, "given_labels"))
-        if opened.round_idx == 0 and n_trainable(settled) + n_trainable(given) < LEAST_LABELS:
+        if opened.round_idx == 0 and n_training(settled) + n_training(given) < LEAST_LABELS:
             raise UserError(
                 "The start batch cannot be closed with fewer than two training labels; import more answers first."
             )

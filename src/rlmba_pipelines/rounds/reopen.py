@@ -7,7 +7,7 @@ from dataclasses import replace
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.rounds.commits import ASKED, DONE, PREPARED, Commit, Experiment, read_table
 from rlmba_pipelines.rounds.unroll import CARRIED, START, stage_name
-from rlmba_pipelines.simulation.tables import LEAST_LABELS, TRAINING, n_trainable
+from rlmba_pipelines.simulation.tables import LEAST_LABELS, TRAINING, n_training
 
 
 def reopen_start(experiment: Experiment) -> None:
@@ -22,11 +22,11 @@ def reopen_start(experiment: Experiment) -> None:
     batch = read_table(experiment.path_of(START, "annotation_batch"))
     with Ledger(experiment.ledger_path) as ledger:
         withdrawn = batch["sample_id"].isin(set(ledger.withdrawn()))
-    n_given = n_trainable(read_table(experiment.path_of(PREPARED, "given_labels")))
+    n_given = n_training(read_table(experiment.path_of(PREPARED, "given_labels")))
     n_possible = int(((batch["purpose"] == TRAINING) & ~withdrawn).sum()) + n_given
     if withdrawn.any() and n_possible < LEAST_LABELS:
         experiment.uncommit(START)
-    elif start.state == DONE and n_trainable(read_table(experiment.path_of(START, "labels_next"))) < LEAST_LABELS:
+    elif start.state == DONE and n_training(read_table(experiment.path_of(START, "labels_next"))) < LEAST_LABELS:
         experiment.write_commit(_asked(start))
 
 

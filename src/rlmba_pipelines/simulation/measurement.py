@@ -10,6 +10,7 @@ from rlmba_pipelines.learning.balance import under_use
 from rlmba_pipelines.learning.metrics.classification import accuracy
 from rlmba_pipelines.learning.metrics.evaluation import contributions, measure
 from rlmba_pipelines.learning.types import Features, Labels, RoundState, rows_of
+from rlmba_pipelines.ledger import NOT_LABELS
 from rlmba_pipelines.models.fit import fit_fusion
 from rlmba_pipelines.models.predict import predict_fusion, subset_predictor
 from rlmba_pipelines.models.state import FusionState
@@ -20,6 +21,14 @@ def held_labels(validation: pd.DataFrame, labels: pd.DataFrame, classes: tuple[s
     """The labels of the validation split or, where there is none, of the slice that was bought for it."""
     held = validation if len(validation) else labels[labels["purpose"] == VALIDATION]
     return labels_for(held.assign(purpose=VALIDATION), classes, VALIDATION)
+
+
+def classes_with_unknown(held: pd.DataFrame, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """``classes``, which the model knows, and after them those of held-out labels that nobody has told of.
+
+    Without the samples of the latter a model that has met few classes would look good; they count as wrong.
+    """
+    return (*classes, *sorted(set(held["label"]) - set(classes) - set(NOT_LABELS)))
 
 
 def measure_validation(
@@ -38,7 +47,7 @@ def measure_validation(
             of that fit), ``under_use_<modality>`` (what it has over the head inside the fusion) and ``under_use``, the
             largest of those.
     """
-    held = held_labels(validation, labels, model.classes)
+    held = held_labels(validation, labels, classes_with_unknown(validation, model.classes))
     found = _measure(model, features, held, fusion)
     if alone is None or not found:
         return found
@@ -57,9 +66,10 @@ def measure_on(model: FusionState, features: Features, held: pd.DataFrame, fusio
     """Accuracy, macro-F1, NLL, ECE, accuracy of each modality's head, Shapley values and imbalance; {} without labels.
 
     Args:
-        held: ``sample_id, label``; labels of classes that the model has not met are left out.
+        held: ``sample_id, label``; those of classes that the model has not met count as wrong (``n_unknown``).
     """
-    return _measure(model, features, labels_for(held.assign(purpose=VALIDATION), model.classes, VALIDATION), fusion)
+    classes = classes_with_unknown(held, model.classes)
+    return _measure(model, features, labels_for(held.assign(purpose=VALIDATION), classes, VALIDATION), fusion)
 
 
 def _measure(model: FusionState, features: Features, held: Labels, fusion: FusionConfig) -> dict[str, float]:
@@ -76,6 +86,7 @@ def _measure(model: FusionState, features: Features, held: Labels, fusion: Fusio
         **found,
         **contributions(probabilities_of, held, features.modalities),
         "n_classes": len(model.classes),
+        "n_unknown": int((held.y >= len(model.classes)).sum()),
         "n": len(held),
         "n_correct": round(found["accuracy"] * len(held)),
     }
@@ -93,7 +104,8 @@ def accuracy_alone(
         one = _one_modality(features, name)
         train, test = (_labels_among(labels, one.sample_ids) for labels in (training, held))
         if len(train) and len(test):
-            model = fit_fusion(one, train, fusion, seed=seed, validation=test)
+            known = _labels_among(test, test.sample_ids[test.y < len(training.classes)])
+            model = fit_fusion(one, train, fusion, seed=seed, validation=known)
             found[name] = accuracy(predict_fusion(model, one.take(test.sample_ids), fusion).probabilities_NC, test.y)
     return found
 

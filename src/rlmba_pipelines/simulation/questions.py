@@ -20,11 +20,10 @@ from rlmba_pipelines.learning.vlm.chains import split_chain
 from rlmba_pipelines.learning.vlm.choices import lettered
 from rlmba_pipelines.learning.vlm.explanations import explained
 from rlmba_pipelines.learning.vlm.terms import vlm_terms
-from rlmba_pipelines.ledger import NOT_LABELS
 from rlmba_pipelines.models.vlm.backbone import VisualQuestion, Vlm
 from rlmba_pipelines.models.vlm.fit import fit_vlm
 from rlmba_pipelines.models.vlm.score import Said, hidden_of, say, written
-from rlmba_pipelines.simulation.measurement import held_labels
+from rlmba_pipelines.simulation.measurement import classes_with_unknown, held_labels
 from rlmba_pipelines.simulation.tables import TRAINING, labels_for
 
 MODALITIES = ("image", "text")
@@ -151,10 +150,8 @@ def held_questions(
 ) -> tuple[list[VisualQuestion], Labels, pd.DataFrame]:
     """What is measured on: questions (with chains where they are known), their answers, and the rows of the samples.
 
-    The classes of the answers are ``classes``, which the model knows, and after them those that nobody has given yet:
-    without their questions a model that has met few answers would look good.
+    The classes of the answers are those of ``classes_with_unknown``.
     """
-    unknown = sorted(set(validation["label"]) - set(classes) - set(NOT_LABELS))
-    held = held_labels(validation, labels, (*classes, *unknown))
+    held = held_labels(validation, labels, classes_with_unknown(validation, classes))
     rows = samples.set_index("sample_id").loc[held.sample_ids].reset_index()
     return questions_of(samples, held.sample_ids, read, validation if len(validation) else labels), held, rows

@@ -115,11 +115,6 @@ def arms_of(labels: pd.DataFrame, sample_ids: np.ndarray) -> np.ndarray:
     return arm.fillna(UNLABELED).to_numpy(dtype=np.int64)
 
 
-def n_trainable(labels: pd.DataFrame) -> int:
-    """How many rows of a label table a model can be trained on."""
-    return int(((labels["purpose"] == TRAINING) & ~labels["label"].isin(NOT_LABELS)).sum())
-
-
 def n_bought(labels: pd.DataFrame) -> int:
     """How many rows of a label table were paid for, whether they have a label or not."""
     return int((~labels["annotator"].isin((GIVEN, NOBODY))).sum())

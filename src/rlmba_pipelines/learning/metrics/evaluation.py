@@ -24,7 +24,8 @@ def measure(predictions: Predictions, labels: Labels) -> dict[str, float]:
 
     Args:
         predictions: of at least the labeled samples.
-        labels: the truth; classes as in the predictions.
+        labels: the truth; classes as in the predictions, and after them perhaps some that the model does not know:
+            their samples count as wrong.
 
     Returns:
         ``accuracy``, ``macro_accuracy``, ``macro_f1``, ``nll`` (nats), ``ece``, ``worst_decile`` (of classes),
@@ -32,7 +33,8 @@ def measure(predictions: Predictions, labels: Labels) -> dict[str, float]:
         number), and ``worst_modality``, the least of those.
     """
     taken = predictions.take(labels.sample_ids)
-    p_NC, y = taken.probabilities_NC, labels.y
+    unknown = len(labels.classes) - taken.probabilities_NC.shape[1]
+    p_NC, y = np.pad(taken.probabilities_NC, ((0, 0), (0, unknown))), labels.y
     metrics = {
         "accuracy": accuracy(p_NC, y),
         "macro_accuracy": macro_accuracy(p_NC, y),

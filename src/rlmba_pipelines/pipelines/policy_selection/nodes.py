@@ -161,7 +161,7 @@ def buy_labels(
     oracle = PeopleOracle(resolved, closed=this_round in closed)
     answered = tables.add_answers(labels, annotation_batch, oracle.label)
     labels_next = tables.with_corrections(answered, settled, withdrawn)
-    if this_round == 0 and (n := tables.n_trainable(labels_next)) < tables.LEAST_LABELS:
+    if this_round == 0 and (n := tables.n_training(labels_next)) < tables.LEAST_LABELS:
         raise UserError(
             f"The answers to the start batch come to {n} training labels, and {tables.LEAST_LABELS} are the least that "
             "can be learned from; give labels to more of its samples with 'kedro rounds import FILE --correct'."
