@@ -22,6 +22,7 @@ from rlmba_pipelines.rounds.desk import desk_of
 from rlmba_pipelines.rounds.driver import (
     Outcome,
     Request,
+    accuracy_words,
     is_closed,
     is_reported,
     measured,
@@ -195,8 +196,7 @@ def status_command(found: Experiment, as_json: bool) -> None:
         metrics = measured(found, stage)
         if metrics:
             click.echo(
-                f"  {stage}: {n_training_labels(found, stage):>6,} training labels, "
-                f"accuracy {100 * metrics['accuracy']:.1f} %"
+                f"  {stage}: {n_training_labels(found, stage):>6,} training labels, {accuracy_words(metrics)}"
             )
     opened = open_batch(found, parameters.labeling)
     if opened:

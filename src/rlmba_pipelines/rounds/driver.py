@@ -20,6 +20,7 @@ from rlmba_pipelines.config import MAIN, LabelingConfig, Parameters, RoundsConfi
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.labeling import WaitingForLabels
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.reporting.headline import percent
 from rlmba_pipelines.rounds.branch import branching
 from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, damaged, read_object, read_table
 from rlmba_pipelines.rounds.current import current
@@ -241,7 +242,16 @@ def _measured(experiment: Experiment, stage: str, name: str) -> str:
     found = measured(experiment, stage)
     if not found:
         return f"{name}: nothing to measure on"
-    return f"{name}: {n_training_labels(experiment, stage):,} training labels, accuracy {100 * found['accuracy']:.1f} %"
+    return f"{name}: {n_training_labels(experiment, stage):,} training labels, {accuracy_words(found)}"
+
+
+def accuracy_words(found: Mapping[str, Any]) -> str:
+    """A measured accuracy, with the samples behind it.
+
+    >>> accuracy_words({"accuracy": 2 / 3, "n": 3})
+    'accuracy 66.7 % (of 3)'
+    """
+    return f"accuracy {percent(found['accuracy'])} (of {found['n']:,})"
 
 
 def n_training_labels(experiment: Experiment, stage: str) -> int:
