@@ -87,6 +87,16 @@ def test_an_unlabeled_pool_is_labeled_round_by_round_through_files(
     assert "random validation slice (6 samples)" in page
 
 
+def test_a_plain_kedro_run_that_waits_for_people_names_the_experiment_and_logs_no_error(
+    project: Project, media: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = media(40, labeled=False, split=False)
+    output = project.ok("run", f"--params=experiment=a,manifest={manifest},rounds.start_size=12,rounds.rounds=1")
+    assert "round 0: 0 of 12 samples are labeled; 'kedro rounds status --experiment a' says how to go on." in output
+    of_nodes = ("kedro.pipeline", "kedro.runner")
+    assert not [r.message for r in caplog.records if r.name.startswith(of_nodes) and r.levelname != "INFO"]
+
+
 def test_the_choice_stands_once_it_was_sent_whatever_runs_later(project: Project, media: Callable[..., Path]) -> None:
     manifest = media(100, labeled=False, split=False)
     project.ok("rounds", "run", "--manifest", str(manifest), *OPTIONS)
