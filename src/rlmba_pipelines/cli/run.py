@@ -13,7 +13,7 @@ from kedro.framework.cli.utils import _split_params
 
 from rlmba_pipelines.cli.base import command, command_on_experiment, experiment_of, share, short
 from rlmba_pipelines.cli.telling import push, tell_server, wait
-from rlmba_pipelines.config import MAIN
+from rlmba_pipelines.config import MAIN, Parameters
 from rlmba_pipelines.reporting.outlook import forecast_words, rule_words
 from rlmba_pipelines.rounds.batches import open_batch
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_table
@@ -27,6 +27,7 @@ from rlmba_pipelines.rounds.driver import (
     is_reported,
     measured,
     n_training_labels,
+    rules_in_the_way,
     run_rounds,
     stop_reason,
 )
@@ -140,10 +141,18 @@ def _tell(outcome: Outcome) -> None:
         )
         return
     if outcome.report:
-        click.echo(
-            f"\nreport   {short(outcome.report)}\nlineage  {_viz_of(found)}\n"
-            f"more     kedro rounds run --rounds N{found.flag()}   (N = rounds in all; {found.rounds_done()} are done)"
-        )
+        click.echo(f"\nreport   {short(outcome.report)}\nlineage  {_viz_of(found)}")
+        if more := _more(found, outcome.parameters):
+            click.echo(f"more     {more}   (N = rounds in all; {found.rounds_done()} are done)")
+
+
+def _more(found: Experiment, parameters: Parameters) -> str:
+    """What to type for further rounds, stop rules that hold taken back; empty where nothing is left to buy."""
+    rules = rules_in_the_way(found, parameters.rounds, parameters.labeling)
+    if rules is None:
+        return ""
+    lifted = f" --params {','.join(f'rounds.{name}=null' for name in rules)}" if rules else ""
+    return f"kedro rounds run --rounds N{found.flag()}{lifted}"
 
 
 def _viz_of(found: Experiment) -> str:
@@ -206,7 +215,8 @@ def status_command(found: Experiment, as_json: bool) -> None:
         )
         tell_server(found, opened.round_idx)
     elif reason := stop_reason(found, parameters.rounds, parameters.labeling):
-        click.echo(f"stopped: {reason}")
+        more = _more(found, parameters)
+        click.echo(f"stopped: {reason}" + (f"; more with '{more}'" if more else ""))
     else:
         click.echo(f"next: round {done + 1} ('kedro rounds run --rounds {done + 1}{found.flag()}' or more)")
     if done >= max(1, parameters.rounds.rounds) and not is_reported(found):
