@@ -18,7 +18,7 @@ from rlmba_pipelines.reporting.outlook import forecast_words, rule_words
 from rlmba_pipelines.rounds.batches import open_batch
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_table
 from rlmba_pipelines.rounds.current import DEFAULT_ROUNDS, EXPERIMENT_VARIABLE, usual_name
-from rlmba_pipelines.rounds.desk import desk_of
+from rlmba_pipelines.rounds.desk import SERVER, check_server, desk_of
 from rlmba_pipelines.rounds.driver import (
     Outcome,
     Request,
@@ -74,9 +74,12 @@ from rlmba_pipelines.rounds.unroll import FINAL, stage_name
 def run_command(project_path: Path, **options: Any) -> None:
     """Run every open round, then measure and write the report. Continues where it was interrupted."""
     request = request_of(project_path, options)
-    click.echo(f"experiment {request.runtime_params['experiment']!r}")
+    name = str(request.runtime_params["experiment"])
+    click.echo(f"experiment {name!r}")
+    if not experiment_of(project_path, name).is_done(PREPARED):
+        check_server(request)
     outcome = run_rounds(request, click.echo)
-    while outcome.waiting and asked_for(outcome.experiment).rounds.annotator == "label_studio":
+    while outcome.waiting and asked_for(outcome.experiment).rounds.annotator == SERVER:
         desk = desk_of(outcome.experiment)
         push(desk)
         if request.scheduled or not wait(desk):
