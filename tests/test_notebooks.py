@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, SMALL, Project
+from conftest import COLORS, ROOT, SMALL, Project, waiting_project
 from rlmba_pipelines.learning.acquisition import registry
 
 
@@ -33,6 +33,23 @@ def test_a_round_can_be_looked_into(
     names = run("look_inside_a_round.ipynb")
     assert names["history"].index.tolist() == [1, 2]
     assert names["ranks"].between(0, 1).all()
+
+
+def test_a_round_that_people_answered_can_be_looked_into_as_far_as_that_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with waiting_project(tmp_path, 40, "--start-size", "12", "--query-size", "8") as project:
+        for stage in ("round_00", "round_01"):
+            batch = project.table("a", stage, "annotation_batch")
+            batch["label"] = [list(COLORS)[int(s[1:]) % 4] for s in batch["sample_id"]]
+            batch[["sample_id", "label"]].to_csv("answers.csv", index=False)
+            project.ok("rounds", "import", "answers.csv", "--experiment", "a")
+        monkeypatch.chdir(project.path)
+        monkeypatch.setenv("RLMBA_EXPERIMENT", "a")
+        names = run("look_inside_a_round.ipynb")
+    assert names["history"].index.tolist() == [1]
+    assert names["history"]["accuracy"].between(0, 1).all()
+    assert "'a' is labeled by people" in capsys.readouterr().out
 
 
 def test_a_strategy_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

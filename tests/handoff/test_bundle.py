@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -153,15 +154,18 @@ def test_both_graphs_take_rows_of_the_encoders_in_batches_of_any_size(handed: Ha
 def test_an_older_round_predicts_what_it_predicted_then(handed: Handed, monkeypatch: pytest.MonkeyPatch,
                                                         tmp_path: Path) -> None:
     quickly(monkeypatch)
-    handed.project.ok("rounds", "bundle", "--experiment", "a", "--round", "1", "--to", str(tmp_path / "one"))
-    result = scored("--bundle", str(tmp_path / "one"), str(handed.manifest))
+    one = tmp_path / "round one"
+    told = handed.project.ok("rounds", "bundle", "--experiment", "a", "--round", "1", "--to", str(one))
+    _, _, command = told.rpartition("rlmba_pipelines.predict ")
+    assert shlex.split(command) == ["--bundle", os.path.relpath(one), "MANIFEST"]  # as a shell reads it
+    result = scored("--bundle", str(one), str(handed.manifest))
     table = pd.read_csv(io.StringIO(result.stdout)).set_index("sample_id")
     then = PredictionsDataset(filepath=str(handed.experiment.path_of("round_01", "predictions"))).load()
     found = table.loc[then.sample_ids, [name for name in table if name.startswith("probability_")]]
     assert_allclose(found, then.probabilities_NC, atol=1e-5, rtol=0)
-    selections = sorted(path.stem for path in (tmp_path / "one" / "selections").iterdir())
+    selections = sorted(path.stem for path in (one / "selections").iterdir())
     assert selections == ["round_00", "round_01"]
-    bought = pd.read_csv(tmp_path / "one" / "ledger.csv")
+    bought = pd.read_csv(one / "ledger.csv")
     assert set(bought["round"]) == {0, 1}  # and not what round 2 bought later
 
 

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from conftest import ROOT
+from rlmba_pipelines.benchmark import pipeline as benchmark
 from rlmba_pipelines.benchmark.runs import OF_A_RUN
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.rounds.parameters import BLOCK_FILES
@@ -59,7 +60,7 @@ def test_every_stage_lives_in_its_own_namespace() -> None:
 
 def test_every_parameter_input_arrives_as_its_typed_block() -> None:
     untyped = []
-    for node in unroll(1).nodes:
+    for node in [*unroll(1).nodes, *benchmark.create_pipeline().nodes]:
         hints = typing.get_type_hints(node.func)
         names = list(hints)
         for position, dataset in enumerate(node.inputs):

@@ -76,10 +76,10 @@ def test_labels_that_cost_nothing_make_no_label_cheaper(free):
 
 
 @given(
-    st.lists(st.integers(300, 700), min_size=1, max_size=8),
+    st.lists(st.integers(300, 700) | st.just(1000), min_size=1, max_size=8),
     st.integers(1, 4),
     st.sampled_from([0.0, 0.005, 0.02]),
-    st.integers(300, 700),
+    st.integers(300, 700) | st.just(1000),
 )
 def test_the_plateau_rule_ends_the_run_exactly_below_the_accuracy_it_names(history, n_rounds, min_gain, following):
     accuracies = [share / 1000 for share in history]
@@ -90,10 +90,20 @@ def test_the_plateau_rule_ends_the_run_exactly_below_the_accuracy_it_names(histo
     (words,) = rule_words(Outlook(labels, accuracies, [500] * len(labels), 0, 100), rules)
     ends = stopped_because([*accuracies, following / 1000], 0, rules) is not None
     level = re.search(r"measures less than ([\d.]+) %", words)
-    if level is None:
+    if "whatever" in words:
+        assert ends
+    elif level is None:
         assert not ends
     elif abs(following / 10 - float(level[1])) > 0.051:  # the sentence is rounded to a tenth of a point
         assert ends == (following / 10 < float(level[1]))
+
+
+def test_the_plateau_rule_names_no_accuracy_above_one():
+    rules = RoundsConfig(plateau=Plateau(rounds=1, min_gain=0.01))
+    (words,) = rule_words(replace(FOUR, accuracies=[0.5, 0.6, 0.7, 0.995]), rules)
+    assert words == (
+        "the plateau rule (1 rounds, +1.0 points) ends the run after the next batch, whatever validation measures then"
+    )
 
 
 @pytest.mark.parametrize("accuracies", [[0.5], [0.5, 0.5], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])

@@ -43,7 +43,7 @@ CASES: dict[str, tuple[Edit, tuple[str, ...], tuple[str, ...]]] = {
     "missing column": (_without("sample_id"), (), ("manifest.csv", "sample_id")),
     "no modality": (lambda t, _: t.drop(columns=["image", "text"]), (), ("manifest.csv", "image, text, audio, video")),
     "duplicate id": (_cell(5, "sample_id", "s0000"), (), ("manifest.csv", "s0000", "2", "7")),
-    "unknown modality": (_with(smell="roses"), (), ("manifest.csv", "smell", "meta_smell")),
+    "unknown modality": (_with(smell="roses"), (), ("manifest.csv", "smell", "meta_…")),
     "truncated file": (_cut_short, (), ("manifest.csv", "row 5", "3.png", "--max-bad-media")),
     "unreadable file": (_not_an_image, (), ("manifest.csv", "row 5", "3.png", "--max-bad-media")),
     "missing file": (_cell(3, "image", "gone.png"), (), ("manifest.csv", "row 5", "gone.png")),

@@ -128,6 +128,17 @@ def test_what_hinders_a_push_or_pull_is_told_in_one_sentence(
     assert f"({N_START} new)" in place.project.ok("rounds", "push", *A)
 
 
+def test_a_run_that_will_ask_a_server_misses_its_token_before_it_reads_a_sample(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LABEL_STUDIO_API_KEY")
+    manifest = str(place.experiment.request()["runtime_params"]["manifest"])
+    run = ("rounds", "run", "--manifest", manifest, "--annotator", "label_studio", "--experiment", "new")
+    assert "There is no token for" in place.project.refused(*run)
+    assert not (place.project.path / "data/02_intermediate/new").exists()
+    assert not (place.project.path / "data/03_primary/new").exists()
+
+
 def test_a_medium_that_is_gone_is_named_before_its_task_is_made(place: Place) -> None:
     table = place.project.table("a", "round_00", "annotation_batch")
     root = place.desk.media.root

@@ -12,6 +12,7 @@ import pytest
 
 from conftest import ROOT, SMALL, Project
 from rlmba_pipelines.ledger import Ledger
+from rlmba_pipelines.rounds.commits import Experiment
 
 
 def test_a_run_buys_every_batch_once_and_writes_the_report(project: Project, media: Callable[..., Path]) -> None:
@@ -192,6 +193,29 @@ def test_a_run_that_a_budget_stopped_goes_on_when_the_budget_is_raised(
     assert "the budget of 44 labels is spent" in stopped
     project.ok("rounds", "run", "--experiment", "a", "--budget", "60")
     assert [len(p) for p in project.selections("a", 2)] == [12, 8, 8]
+
+
+RULES = {
+    "budget": "rounds.budget=44",
+    "max_cost": "rounds.max_cost=20",
+    "target_accuracy": "rounds.target_accuracy=0.01",
+    "plateau": "rounds.plateau.rounds=1,rounds.plateau.min_gain=1",  # of accuracy: no two rounds bring that
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_run_that_a_rule_stopped_says_what_lets_it_go_on_and_that_does(
+    project: Project, media: Callable[..., Path], rule: str
+) -> None:
+    asked = ("--manifest", str(media()), "--experiment", "a", *SMALL[2:])
+    output = project.ok("rounds", "run", *asked, "--rounds", "3", "--params", RULES[rule])
+    assert Experiment.of(project.path, "a").rounds_done() < 3
+    more = f"kedro rounds run --rounds N --experiment a --params rounds.{rule}=null"
+    assert f"more     {more}   (N" in output
+    assert f"; more with '{more}'" in project.ok("rounds", "status", "--experiment", "a")
+    output = project.ok(*more.replace("N", "3", 1).split()[1:])
+    assert Experiment.of(project.path, "a").rounds_done() == 3
+    assert "more     kedro rounds run --rounds N --experiment a   (N" in output
 
 
 def test_the_number_of_rounds_in_the_configuration_is_obeyed(project: Project, media: Callable[..., Path]) -> None:

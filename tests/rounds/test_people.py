@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.driver import n_training_labels
 
+A = ("--experiment", "a")
 OPTIONS = ("--start-size", "20", "--query-size", "10", "--rounds", "2", "--experiment", "a")
 
 
@@ -65,7 +67,10 @@ def test_an_unlabeled_pool_is_labeled_round_by_round_through_files(
     assert "10 samples of round 1 wait for labels" in output
     output = project.ok("rounds", "import", str(_fill(project, "round_01", truth)), "--experiment", "a")
     assert "10 samples of round 2 wait for labels" in output
-    assert "report" in project.ok("rounds", "import", str(_fill(project, "round_02", truth)), "--experiment", "a")
+    output = project.ok("rounds", "import", str(_fill(project, "round_02", truth)), "--experiment", "a")
+    assert "report" in output
+    assert re.search(r"after the last round: 34 training labels, accuracy [\d.]+ % \(of 6\)\n", output)
+    assert re.search(r"round_01: +16 training labels, accuracy [\d.]+ % \(of 4\)\n", project.ok("rounds", "status", *A))
 
     with Ledger(project.path / "data/03_primary/a/ledger.sqlite") as ledger:
         rows = ledger.rows()
@@ -80,6 +85,16 @@ def test_an_unlabeled_pool_is_labeled_round_by_round_through_files(
     assert all(truth[s] == label for s, label in zip(rows["sample_id"], rows["label"], strict=True))
     page = (project.path / "data/08_reporting/a/report.html").read_text()
     assert "random validation slice (6 samples)" in page
+
+
+def test_a_plain_kedro_run_that_waits_for_people_names_the_experiment_and_logs_no_error(
+    project: Project, media: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = media(40, labeled=False, split=False)
+    output = project.ok("run", f"--params=experiment=a,manifest={manifest},rounds.start_size=12,rounds.rounds=1")
+    assert "round 0: 0 of 12 samples are labeled; 'kedro rounds status --experiment a' says how to go on." in output
+    of_nodes = ("kedro.pipeline", "kedro.runner")
+    assert not [r.message for r in caplog.records if r.name.startswith(of_nodes) and r.levelname != "INFO"]
 
 
 def test_the_choice_stands_once_it_was_sent_whatever_runs_later(project: Project, media: Callable[..., Path]) -> None:

@@ -120,6 +120,7 @@ SAYS = {
 
 @pytest.mark.parametrize("strategy", [*strategy_names(), *CONTROLS])
 def test_a_batch_knows_why_it_was_chosen_and_says_only_what_is_true_of_its_strategy(strategy: str) -> None:
+    assert strategy in SAYS, f"add a row to SAYS (here): the sentences that may be said of a choice of {strategy!r}"
     given = task(strategy)
     start = start_round(given, answers(TRUTH, []))
     opened = open_round(start.state, given, start.labels_next)
@@ -142,9 +143,12 @@ def test_a_batch_knows_why_it_was_chosen_and_says_only_what_is_true_of_its_strat
     shown = batch.assign(image=np.where(given.features.take(ids).present_NM[:, 0], "a.png", None), text="a word")
     for sentence in reasons_in_words(shown, terms_to_frame(opened.terms), ("image", "text")):
         said = (sentence[0].lower() + sentence[1:]).removesuffix(".").split("; ")
-        assert set(said) <= SAYS[strategy]
-    columns = set(batch.columns) - NOT_TERMS
-    assert not [name for name in columns if not term_meaning(name)]
+        assert set(said) <= SAYS[strategy], (
+            f"say in OWN_SIGNS of reporting/words.py what the columns of {strategy!r} tell of a sample, and in SAYS "
+            "(here) which sentences are true of it"
+        )
+    untold = [name for name in set(batch.columns) - NOT_TERMS if not term_meaning(name)]
+    assert not untold, f"say in GLOSSARY of reporting/words.py what these columns of {strategy!r} measure: {untold}"
 
 
 @pytest.mark.parametrize("query_size", [1, 2])

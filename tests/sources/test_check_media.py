@@ -70,6 +70,24 @@ def test_too_many_bad_media_stop_the_run_with_the_first_of_them_and_the_count(pr
     )
 
 
+def test_a_missing_file_is_told_with_the_folder_it_was_looked_for_in(project):
+    (project[1].root / "0.png").unlink()
+    with pytest.raises(UserError) as caught:
+        checked(project, share=0.01)
+    assert f"row 2: the file 0.png is missing in {project[1].root}. 3 of 10 samples" in str(caught.value)
+    assert str(caught.value).endswith("--max-bad-media 30%.")
+
+
+def test_where_hardly_a_file_is_there_the_folder_is_asked_for_and_nothing_is_offered_to_be_dropped(project, tmp_path):
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UserError) as caught:
+        checked((project[0], MediaRoot(tmp_path / "other")))
+    assert str(caught.value) == (
+        f"manifest.csv, row 2: the file 0.png is missing in {tmp_path / 'other'}. 10 of 10 samples have such media "
+        "(100.0%, allowed are 20.0%). Is --media-root right?"
+    )
+
+
 def test_two_workers_find_what_one_finds(project):
     alone, together = checked(project), checked(project, workers=2, map_shards=map_shards)
     pd.testing.assert_frame_equal(alone[0], together[0])

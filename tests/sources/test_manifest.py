@@ -67,9 +67,15 @@ def test_only_the_modalities_that_are_asked_for_are_kept(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("id,text\na,x\n", "the column 'id' is not one that a manifest has; rename it to sample_id if it is that"),
-        ("sample_id,Image\na,x\n", "rename it to image if it is that, rename it to meta_Image to keep it, or drop it"),
-        ("sample_id,text,style\na,x,y\n", "has; rename it to meta_style to keep it, or drop it"),
+        (
+            "id,image,caption,note\na,x,y,z\n",
+            "m.csv: there is no sample_id column, a unique name for every sample, and a manifest has no columns called "
+            "'id' (sample_id?), 'caption' (text?), 'note'; rename such a column to what it is, to meta_… to keep it as "
+            "a note, or drop it.",
+        ),
+        ("sample_id,Image\na,x\n", "m.csv: a manifest has no columns called 'Image' (image?); rename"),
+        ("sample_id,text,caption\na,x,y\n", "called 'caption'; rename"),
+        (f"sample_id,text,{','.join('abcdefghij')}\n", "'g', 'h' and 2 more; rename"),
         ("text\nx\n", "there is no sample_id column"),
         ("sample_id,label\na,x\n", "there is no modality column; add at least one of image, text, audio, video"),
         ("sample_id,text,text\na,x,y\n", "the column 'text' occurs twice"),

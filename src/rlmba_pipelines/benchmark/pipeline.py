@@ -1,25 +1,23 @@
 """The pipeline ``benchmark``: runs, tables, figures, page. ``make bench`` prepares the sets and calls it.
 
-Every ``kedro`` command imports this module for the registry; what is heavy (scipy.stats, matplotlib) waits for a run.
+Every ``kedro`` command imports this module for the registry; what is heavy (scipy.stats) waits for a run.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from kedro.pipeline import Pipeline, node
+from matplotlib.figure import Figure
 
 from rlmba_pipelines.benchmark.protocol import MAIN, Cell, Protocol
 from rlmba_pipelines.config import BenchmarkConfig
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_object, read_table
 from rlmba_pipelines.rounds.current import current
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def run_benchmark(protocol: dict[str, Any], folder: Path, benchmark: BenchmarkConfig) -> pd.DataFrame:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,15 @@ Command = Callable[..., None]
 USUALLY = f"${EXPERIMENT_VARIABLE}, or {MAIN}"  # the experiment that is meant where none is named
 
 
+def _is_no_wait(_record: logging.LogRecord) -> bool:
+    return not isinstance(sys.exc_info()[1], WaitingForLabels)
+
+
+# a wait for people is no error of a node, and Kedro's advice to start in its middle would not help
+for _name in ("kedro.pipeline.node", "kedro.runner.sequential_runner"):
+    logging.getLogger(_name).addFilter(_is_no_wait)
+
+
 def one_sentence(command: Command) -> Command:
     """A user's mistake ends in one sentence and exit code 2; the traceback only with ``RLMBA_DEBUG=1``."""
 
@@ -45,7 +56,7 @@ def one_sentence(command: Command) -> Command:
             if isinstance(cause, UserError):
                 _refuse(str(cause))
             if isinstance(cause, WaitingForLabels):
-                click.echo(f"{cause}; 'kedro rounds status' says how to go on.")
+                click.echo(f"{cause}; 'kedro rounds status{current.experiment.flag()}' says how to go on.")
                 raise SystemExit(0) from None
             if isinstance(cause, MissingConfigException):
                 _refuse(f"The configuration cannot be read ({cause}); name it with --conf-source.")

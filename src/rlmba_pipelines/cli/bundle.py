@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -36,7 +37,8 @@ def bundle_command(
         place = to or str(default_place(found, stage))
         build(found, stage, place)
         shown = without_passwords(place) if is_address(place) else short(Path(place))
-        click.echo(f"{stage}:  {shown}\nscore   python -m rlmba_pipelines.predict --bundle {shown} MANIFEST")
+        command = f"python -m rlmba_pipelines.predict --bundle {shlex.quote(shown)} MANIFEST"
+        click.echo(f"{stage}:  {shown}\nscore   {command}")
 
 
 def _verify(where: str) -> None:

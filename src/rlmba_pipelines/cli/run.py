@@ -13,20 +13,22 @@ from kedro.framework.cli.utils import _split_params
 
 from rlmba_pipelines.cli.base import command, command_on_experiment, experiment_of, share, short
 from rlmba_pipelines.cli.telling import push, tell_server, wait
-from rlmba_pipelines.config import MAIN
+from rlmba_pipelines.config import MAIN, Parameters
 from rlmba_pipelines.reporting.outlook import forecast_words, rule_words
 from rlmba_pipelines.rounds.batches import open_batch
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_table
 from rlmba_pipelines.rounds.current import DEFAULT_ROUNDS, EXPERIMENT_VARIABLE, usual_name
-from rlmba_pipelines.rounds.desk import desk_of
+from rlmba_pipelines.rounds.desk import SERVER, check_server, desk_of
 from rlmba_pipelines.rounds.driver import (
     Outcome,
     Request,
     Runner,
+    accuracy_words,
     is_closed,
     is_reported,
     measured,
     n_training_labels,
+    rules_in_the_way,
     run_rounds,
     stop_reason,
 )
@@ -74,9 +76,12 @@ from rlmba_pipelines.tracking_hook import tell_of_commits
 def run_command(project_path: Path, **options: Any) -> None:
     """Run every open round, then measure and write the report. Continues where it was interrupted."""
     request = request_of(project_path, options)
-    click.echo(f"experiment {request.runtime_params['experiment']!r}")
+    name = str(request.runtime_params["experiment"])
+    click.echo(f"experiment {name!r}")
+    if not experiment_of(project_path, name).is_done(PREPARED):
+        check_server(request)
     outcome = run_rounds(request, click.echo)
-    while outcome.waiting and asked_for(outcome.experiment).rounds.annotator == "label_studio":
+    while outcome.waiting and asked_for(outcome.experiment).rounds.annotator == SERVER:
         desk = desk_of(outcome.experiment)
         push(desk)
         if request.scheduled or not wait(desk):
@@ -143,10 +148,18 @@ def _tell(outcome: Outcome) -> None:
         )
         return
     if outcome.report:
-        click.echo(
-            f"\nreport   {short(outcome.report)}\nlineage  {_viz_of(found)}\n"
-            f"more     kedro rounds run --rounds N{found.flag()}   (N = rounds in all; {found.rounds_done()} are done)"
-        )
+        click.echo(f"\nreport   {short(outcome.report)}\nlineage  {_viz_of(found)}")
+        if more := _more(found, outcome.parameters):
+            click.echo(f"more     {more}   (N = rounds in all; {found.rounds_done()} are done)")
+
+
+def _more(found: Experiment, parameters: Parameters) -> str:
+    """What to type for further rounds, stop rules that hold taken back; empty where nothing is left to buy."""
+    rules = rules_in_the_way(found, parameters.rounds, parameters.labeling)
+    if rules is None:
+        return ""
+    lifted = f" --params {','.join(f'rounds.{name}=null' for name in rules)}" if rules else ""
+    return f"kedro rounds run --rounds N{found.flag()}{lifted}"
 
 
 def _viz_of(found: Experiment) -> str:
@@ -199,8 +212,7 @@ def status_command(found: Experiment, as_json: bool) -> None:
         metrics = measured(found, stage)
         if metrics:
             click.echo(
-                f"  {stage}: {n_training_labels(found, stage):>6,} training labels, "
-                f"accuracy {100 * metrics['accuracy']:.1f} %"
+                f"  {stage}: {n_training_labels(found, stage):>6,} training labels, {accuracy_words(metrics)}"
             )
     opened = open_batch(found, parameters.labeling)
     if opened:
@@ -210,7 +222,8 @@ def status_command(found: Experiment, as_json: bool) -> None:
         )
         tell_server(found, opened.round_idx)
     elif reason := stop_reason(found, parameters.rounds, parameters.labeling):
-        click.echo(f"stopped: {reason}")
+        more = _more(found, parameters)
+        click.echo(f"stopped: {reason}" + (f"; more with '{more}'" if more else ""))
     else:
         click.echo(f"next: round {done + 1} ('kedro rounds run --rounds {done + 1}{found.flag()}' or more)")
     if done >= max(1, parameters.rounds.rounds) and not is_reported(found):

@@ -127,6 +127,8 @@ def _plateau_words(outlook: Outlook, n_rounds: int, min_gain: float) -> tuple[fl
     needed = max(accuracies[: len(accuracies) - n_rounds + 1]) + min_gain
     if recent and max(recent) >= needed:
         return 2, f"{name} does not end the next round"
+    if needed > 1:
+        return 1, f"{name} ends the run after the next batch, whatever validation measures then"
     curve = outlook.curve
     chance = "" if curve is None else f" (chance {curve.chance_below(needed, curve.labels + outlook.next_labels):.0%})"
     return 1, f"{name} ends the run if validation measures less than {percent(needed)} after the next batch{chance}"

@@ -28,6 +28,7 @@ HANDED_OUT = ("annotation_sheet", "annotation_tasks")  # a batch as people fill 
 BUNDLE = "bundle_"  # how folders beside the report begin that hold a stage for others
 RAW = "01_raw"  # the layer that belongs to people
 # what the project itself keeps in layers, beside the folders of experiments
+MONEY = "rounds.max_cost"  # remembered, and may be another later: what was bought stays as it is
 RESERVED = ("benchmark", "benchmark_vqa", "cache", "pretraining", "report.html", "vlm_base")
 
 
@@ -229,7 +230,8 @@ class Experiment:
         started, now = _flat(read_object(self.parameters_path)), _flat(parameters)
         # a parameter that is younger than the experiment counts as its default
         before = {**_flat(Parameters().model_dump(mode="json")), **started}
-        changed = [key for key in sorted(started.keys() | now.keys()) if before.get(key) != now.get(key)]
+        keys = sorted((started.keys() | now.keys()) - {MONEY})
+        changed = [key for key in keys if before.get(key) != now.get(key)]
         if changed:
             key = changed[0]
             raise UserError(

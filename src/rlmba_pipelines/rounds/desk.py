@@ -6,10 +6,10 @@ import os
 import uuid
 from dataclasses import dataclass
 
-from kedro.config import MissingConfigException
+from kedro.config import AbstractConfigLoader, MissingConfigException
 from pydantic import SecretStr
 
-from rlmba_pipelines.config import Parameters
+from rlmba_pipelines.config import LabelStudioConfig, Parameters
 from rlmba_pipelines.labeling.label_studio import Board, Client
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import Ledger
@@ -20,7 +20,7 @@ from rlmba_pipelines.rounds.unroll import stage_name
 from rlmba_pipelines.sources.media import MediaRoot, folder_of_media
 
 NAMESPACE = uuid.UUID("5f0f6d1c-3c0e-5d52-9b1a-0d7b5a1f3a64")  # of the names of rounds and tasks, for ever
-SERVER = "label_studio"  # in the outbox, before the address
+SERVER = "label_studio"  # as an annotator; in the outbox, before the address
 TOKEN = "LABEL_STUDIO_API_KEY"
 
 
@@ -70,8 +70,26 @@ def desk_of(experiment: Experiment) -> Desk:
     asked = asked_for(experiment)
     with quiet():
         configured = Runner(Request.again(experiment)).context().config_loader
-        now = checked(dict(configured["parameters"]))
+        now = checked(dict(configured["parameters"])).label_studio
         manifest = experiment.project_path / configured["catalog"]["manifest"]["filepath"]
+    media = MediaRoot(folder_of_media(manifest, asked.ingest.media_root))
+    return Desk(experiment, asked.model_copy(update={"label_studio": now}), _client_of(configured, now), media)
+
+
+def check_server(request: Request) -> None:
+    """Refuse a run that is to ask an annotation server without a token for it, before hours of encoding.
+
+    Raises:
+        UserError: as of ``desk_of``.
+    """
+    with quiet():
+        configured = Runner(request).context().config_loader
+    asked = checked(dict(configured["parameters"]))
+    if asked.rounds.annotator == SERVER:
+        _client_of(configured, asked.label_studio)
+
+
+def _client_of(configured: AbstractConfigLoader, server: LabelStudioConfig) -> Client:
     try:
         credentials = configured["credentials"].get("label_studio") or {}
     except MissingConfigException:
@@ -80,11 +98,9 @@ def desk_of(experiment: Experiment) -> Desk:
     token = str(token).strip()
     if not token:
         raise UserError(
-            f"There is no token for {now.label_studio.url}; copy one there from Account & Settings, and put it into "
+            f"There is no token for {server.url}; copy one there from Account & Settings, and put it into "
             f"the environment variable {TOKEN} or into conf/local/credentials.yml, label_studio: {{token: …}}."
         )
     if not (token.isascii() and token.isprintable() and " " not in token):
         raise UserError(f"The token in {TOKEN} or conf/local/credentials.yml is none; copy it again, without quotes.")
-    client = Client(now.label_studio.url, SecretStr(token), timeout=now.label_studio.timeout_seconds)
-    media = MediaRoot(folder_of_media(manifest, asked.ingest.media_root))
-    return Desk(experiment, asked.model_copy(update={"label_studio": now.label_studio}), client, media)
+    return Client(server.url, SecretStr(token), timeout=server.timeout_seconds)

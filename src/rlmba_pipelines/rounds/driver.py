@@ -20,6 +20,7 @@ from rlmba_pipelines.config import MAIN, LabelingConfig, Parameters, RoundsConfi
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.labeling import WaitingForLabels
 from rlmba_pipelines.learning.types import UserError
+from rlmba_pipelines.reporting.headline import percent
 from rlmba_pipelines.rounds.branch import branching
 from rlmba_pipelines.rounds.commits import ASKED, PREPARED, Experiment, damaged, read_object, read_table
 from rlmba_pipelines.rounds.current import current
@@ -33,6 +34,7 @@ from rlmba_pipelines.simulation.budget import why_stop
 from rlmba_pipelines.simulation.tables import GIVEN, n_training
 
 Say = Callable[[str], None]
+STOP_RULES = ("budget", "max_cost", "target_accuracy", "plateau")
 RUN_STATUS = "pipeline-run-hook"
 
 
@@ -62,7 +64,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call of the driver ended: the report, or the sheet that people have to fill in.
+    """How a call of the driver ended: the report, or the sheet that people have to fill in; and what it went by.
 
     Attributes:
         idle: all was there before, report included.
@@ -71,7 +73,7 @@ class Outcome:
     experiment: Experiment
     report: Path | None
     waiting: WaitingForLabels | None
-    stopped: str | None
+    parameters: Parameters
     idle: bool = False
 
 
@@ -127,12 +129,12 @@ def run_rounds(request: Request, say: Say) -> Outcome:
             run(*SYSTEMS[parameters.system].preparation, rounds=rounds)
             say_set_aside(len(read_quarantine(experiment)), experiment, say)
         try:
-            stopped = _run_open_rounds(request, experiment, run, rounds, parameters, say)
+            _run_open_rounds(request, experiment, run, rounds, parameters, say)
         except WaitingForLabels as waiting:
-            return Outcome(experiment, None, waiting, None)
+            return Outcome(experiment, None, waiting, parameters)
         done = experiment.rounds_done()
         if done < 1 or request.scheduled:
-            return Outcome(experiment, None, None, stopped)
+            return Outcome(experiment, None, None, parameters)
         idle = is_reported(experiment)
         if idle:
             say(f"all {done} rounds are done already")
@@ -141,7 +143,7 @@ def run_rounds(request: Request, say: Say) -> Outcome:
             say(_measured(experiment, FINAL, "after the last round"))
             say("writing the report …")
             run(REPORT, rounds=done)
-    return Outcome(experiment, experiment.report_path, None, stopped, idle)
+    return Outcome(experiment, experiment.report_path, None, parameters, idle)
 
 
 def is_closed(experiment: Experiment) -> bool:
@@ -181,7 +183,7 @@ def remember_request(experiment: Experiment, request: Request) -> None:
 
 def _run_open_rounds(
     request: Request, experiment: Experiment, run: Runner, rounds: int, parameters: Parameters, say: Say
-) -> str | None:
+) -> None:
     reopen_start(experiment)
     first = experiment.rounds_done() + 1
     if request.first is not None and request.first < first:
@@ -198,13 +200,12 @@ def _run_open_rounds(
         reason = stop_reason(experiment, parameters.rounds, parameters.labeling)
         if reason:
             say(f"stopped before round {k}: {reason}")
-            return reason
+            return
         stage, started = stage_name(k), time.perf_counter()
         commit = experiment.commit(stage)
         waiting = commit is not None and commit.state == ASKED
         run(stage, rounds=rounds, nodes=[f"{stage}.buy_labels", f"{stage}.close_round"] if waiting else None)
         say(_summary(experiment, k, time.perf_counter() - started))
-    return stop_reason(experiment, parameters.rounds, parameters.labeling)
 
 
 def stop_reason(experiment: Experiment, rounds: RoundsConfig, labeling: LabelingConfig) -> str | None:
@@ -214,6 +215,15 @@ def stop_reason(experiment: Experiment, rounds: RoundsConfig, labeling: Labeling
         return None
     state = read_json(experiment, stage_name(done), "round_state_next") or {}
     return why_stop(state["accuracies"], *bought_so_far(experiment), rounds, labeling)
+
+
+def rules_in_the_way(experiment: Experiment, rounds: RoundsConfig, labeling: LabelingConfig) -> list[str] | None:
+    """The stop rules that hold now, by their names in ``rounds``; None where nothing is left to buy."""
+    off = rounds.model_copy(update=dict.fromkeys(STOP_RULES))
+    if stop_reason(experiment, off, labeling):
+        return None
+    alone = {name: off.model_copy(update={name: getattr(rounds, name)}) for name in STOP_RULES}
+    return [name for name in STOP_RULES if stop_reason(experiment, alone[name], labeling)]
 
 
 def bought_so_far(experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
@@ -247,7 +257,16 @@ def _measured(experiment: Experiment, stage: str, name: str) -> str:
     found = measured(experiment, stage)
     if not found:
         return f"{name}: nothing to measure on"
-    return f"{name}: {n_training_labels(experiment, stage):,} training labels, accuracy {100 * found['accuracy']:.1f} %"
+    return f"{name}: {n_training_labels(experiment, stage):,} training labels, {accuracy_words(found)}"
+
+
+def accuracy_words(found: Mapping[str, Any]) -> str:
+    """A measured accuracy, with the samples behind it.
+
+    >>> accuracy_words({"accuracy": 2 / 3, "n": 3})
+    'accuracy 66.7 % (of 3)'
+    """
+    return f"accuracy {percent(found['accuracy'])} (of {found['n']:,})"
 
 
 def n_training_labels(experiment: Experiment, stage: str) -> int:

@@ -24,11 +24,12 @@ from rlmba_pipelines.disk import STALE_SECONDS, replacing, sweep
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.records import disarmed, quoted
 from rlmba_pipelines.sources.manifest import MODALITIES
-from rlmba_pipelines.sources.media import MediaError, MediaRoot, is_reference, read_medium
+from rlmba_pipelines.sources.media import MISSING, MediaError, MediaRoot, is_reference, read_medium
 
 SHARD_SIZE = 64
 DECODE_SECONDS = 60.0  # one medium; far above what the caps allow on any machine
 GRACE = 1.5  # times the seconds, after which a worker that native code does not let go of is ended
+ELSEWHERE = 0.9  # share of the files that are missing, from which on it is the folder that is wrong
 WORKER_BYTES = 6 * 2**30  # address space of a worker, so that a hostile file ends in an error and not in swapping
 
 CHECKS = 2  # goes up when decoding comes to refuse what it took before: then all media are looked at once more
@@ -119,7 +120,8 @@ def check_media(
             columns[medium.modality][medium.position] = ""
         else:
             digests[medium.modality][medium.position] = digest
-    _stop_if_too_many(bad, manifest, name, max_bad_share)
+    n_files = sum(is_reference(medium.modality, medium.cell) for medium in media)
+    _stop_if_too_many(bad, n_files, manifest, name, root.root, max_bad_share)
 
     checked = manifest.assign(**columns, **{f"{m}_sha256": digests[m] for m in modalities})
     keep = (checked[modalities] != "").any(axis=1)
@@ -134,7 +136,7 @@ def check_media(
         columns=["sample_id", "row", "modality", "ref", "reason", "dropped"],
     )
     if not keep.any():
-        raise UserError(f"{name}: no sample has a medium that can be read; check the media root.")
+        raise UserError(f"{name}: no sample has a medium that can be read; is --media-root right ({root.root})?")
     return checked[keep].reset_index(drop=True), quarantine
 
 
@@ -168,7 +170,7 @@ def _known_digest(root: MediaRoot, caps: MediaCaps, medium: Medium, known: set[s
 
 
 def _stop_if_too_many(
-    bad: list[tuple[Medium, str]], manifest: pd.DataFrame, name: str, max_bad_share: float
+    bad: list[tuple[Medium, str]], n_files: int, manifest: pd.DataFrame, name: str, root: Path, max_bad_share: float
 ) -> None:
     n_bad = len({medium.position for medium, _ in bad})
     share = n_bad / len(manifest)
@@ -177,10 +179,13 @@ def _stop_if_too_many(
     medium, reason = min(bad, key=lambda item: manifest["row"].iloc[item[0].position])
     row = manifest["row"].iloc[medium.position]
     what = f"the file {quoted(medium.cell)[1:-1]}" if is_reference(medium.modality, medium.cell) else "the text"
+    advice = f"Copy them again, or let such rows be set aside with  --max-bad-media {math.ceil(share * 100)}%."
+    if sum(reason == MISSING for _, reason in bad) >= ELSEWHERE * max(1, n_files):
+        advice = "Is --media-root right?"
+    where = f" in {root}" if reason == MISSING else ""
     raise UserError(
-        f"{name}, row {row}: {what} {reason}. {n_bad:,} of {len(manifest):,} samples have such media "
-        f"({share:.1%}, allowed are {max_bad_share:.1%}). Copy them again, or let such rows be set aside with  "
-        f"--max-bad-media {math.ceil(share * 100)}%."
+        f"{name}, row {row}: {what} {reason}{where}. {n_bad:,} of {len(manifest):,} samples have such media "
+        f"({share:.1%}, allowed are {max_bad_share:.1%}). {advice}"
     )
 
 

@@ -26,8 +26,10 @@ from rlmba_pipelines.records import Record, bytes_of, quoted, read_records
 
 MODALITIES = ("image", "text", "audio", "video")
 OPTIONAL = ("label", "split", "group", "cost")
+KNOWN = (*MODALITIES, *OPTIONAL, "explanation", "sample_id")
 SPLITS = ("pool", "validation", "test")
 MEANT = {"id": "sample_id", "picture": "image", "photo": "image", "caption": "text", "class": "label"}
+MAX_TOLD = 8  # columns that a refusal lists
 CELL_TYPES = (str, bool, int, float, Decimal, date, time, NoneType)  # of Parquet; a timestamp is a date
 
 
@@ -96,15 +98,9 @@ def _check_columns(columns: Sequence[str], wanted: Sequence[str], name: str) -> 
     for column in columns:
         if times[column] > 1:
             raise UserError(f"{name}: the column {quoted(column)} occurs twice; rename or drop one of them.")
-        known = (*MODALITIES, *OPTIONAL, "explanation", "sample_id")
-        if column not in known and not column.startswith("meta_"):
-            plain = column.isprintable() and len(column) < 40 and column.strip()
-            advice = f"rename it to meta_{column} to keep it" if plain else "give it a name that starts meta_"
-            meant = MEANT.get(column.strip().lower()) or next(iter(get_close_matches(column.lower(), known, n=1)), None)
-            advice = f"rename it to {meant} if it is that, {advice}" if meant and meant not in columns else advice
-            raise UserError(
-                f"{name}: the column {quoted(column)} is not one that a manifest has; {advice}, or drop it."
-            )
+    strangers = [column for column in columns if column not in KNOWN and not column.startswith("meta_")]
+    if strangers:
+        raise UserError(f"{name}: {_refusal_of(strangers, columns)}")
     if "sample_id" not in columns:
         raise UserError(f"{name}: there is no sample_id column; add one with a unique name for every sample.")
     have = [m for m in MODALITIES if m in columns]
@@ -117,6 +113,21 @@ def _check_columns(columns: Sequence[str], wanted: Sequence[str], name: str) -> 
                 f"add the column or change ingest.modalities."
             )
     return [m for m in have if not wanted or m in wanted]
+
+
+def _refusal_of(strangers: Sequence[str], columns: Sequence[str]) -> str:
+    """All columns that no manifest has, in one sentence, each with the name that it most likely was to have."""
+    told = []
+    for column in strangers[:MAX_TOLD]:
+        near = [*get_close_matches(column.lower(), KNOWN, n=1), None]
+        meant = MEANT.get(column.strip().lower()) or near[0]
+        told.append(f"{quoted(column)} ({meant}?)" if meant and meant not in columns else quoted(column))
+    more = f" and {len(strangers) - MAX_TOLD} more" if len(strangers) > MAX_TOLD else ""
+    missing = "" if "sample_id" in columns else "there is no sample_id column, a unique name for every sample, and "
+    return (
+        f"{missing}a manifest has no columns called {', '.join(told)}{more}; rename such a column to what it is, to "
+        "meta_… to keep it as a note, or drop it."
+    )
 
 
 def _check_record(

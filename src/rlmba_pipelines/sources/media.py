@@ -21,6 +21,7 @@ from rlmba_pipelines.records import quoted
 
 MAX_OPEN_ARCHIVES = 32
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+MISSING = "is missing"
 _ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://|(data|file|http|https|ftp|s3|gs):)", re.IGNORECASE)
 
 
@@ -81,7 +82,7 @@ class MediaRoot:
             with path.open("rb") as file:
                 data = file.read(max_bytes + 1)
         except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name that cannot be encoded
-            raise MediaError(ref, "is missing") from None
+            raise MediaError(ref, MISSING) from None
         except OSError as error:
             raise MediaError(ref, f"cannot be read ({error.strerror})") from error
         _check_size(ref, len(data), max_bytes)
@@ -115,7 +116,7 @@ class MediaRoot:
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
         if not n_bytes:
-            raise MediaError(ref, "is a folder without pictures" if os.path.isdir(path) else "is missing")
+            raise MediaError(ref, "is a folder without pictures" if os.path.isdir(path) else MISSING)
         return packed.getvalue()
 
     def _locate(self, ref: str) -> tuple[Path, str]:

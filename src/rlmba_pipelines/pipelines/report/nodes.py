@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
@@ -152,7 +153,7 @@ def state_facts(
         else ("validation split" if setup["n_validation"] else "random validation slice")
     )
     committed = manifest.parent.name == "emoji"
-    source = "" if committed else f" --manifest {manifest.name}"
+    source = "" if committed else f" --manifest {shlex.quote(manifest.name)}"
     asked = f"--strategy {rounds.strategy} --rounds {len(history) - 1} --seed {rounds.seed}{source}"
     return Facts(
         experiment=lineage.parent.name,
