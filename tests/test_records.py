@@ -71,7 +71,7 @@ def test_a_table_is_read_whatever_separates_its_cells(tmp_path: Path, separator:
 
 
 def test_what_is_wrong_with_a_header_is_told_by_its_columns_whatever_separates_them(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the column 'id' is not one"):
+    with pytest.raises(UserError, match="no columns called 'id'"):
         _manifest(tmp_path, "id;text;label\na;one;red\n")
     with pytest.raises(UserError, match="semicolons or line breaks into double quotes"):
         _manifest(tmp_path, "sample_id;text\na;one;two\n")
