@@ -36,16 +36,17 @@ def test_a_round_can_be_looked_into(
 
 
 def test_a_round_that_people_answered_can_be_looked_into_as_far_as_that_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with waiting_project(tmp_path, 40, "--start-size", "12", "--query-size", "8") as project:
+    sizes = ("--start-size", "12", "--query-size", "8")
+    with waiting_project(tmp_path, 40, *sizes) as project, pytest.MonkeyPatch.context() as patch:
         for stage in ("round_00", "round_01"):
             batch = project.table("a", stage, "annotation_batch")
             batch["label"] = [list(COLORS)[int(s[1:]) % 4] for s in batch["sample_id"]]
             batch[["sample_id", "label"]].to_csv("answers.csv", index=False)
             project.ok("rounds", "import", "answers.csv", "--experiment", "a")
-        monkeypatch.chdir(project.path)
-        monkeypatch.setenv("RLMBA_EXPERIMENT", "a")
+        patch.chdir(project.path)
+        patch.setenv("RLMBA_EXPERIMENT", "a")
         names = run("look_inside_a_round.ipynb")
     assert names["history"].index.tolist() == [1]
     assert names["history"]["accuracy"].between(0, 1).all()
