@@ -19,8 +19,8 @@ from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.rounds.branch import branch
 from rlmba_pipelines.rounds.commits import Experiment
-from rlmba_pipelines.rounds.driver import is_closed
 from rlmba_pipelines.rounds.lock import locked
+from rlmba_pipelines.rounds.progress import is_closed
 from rlmba_pipelines.rounds.tidy import prune
 from rlmba_pipelines.rounds.verify import verify
 

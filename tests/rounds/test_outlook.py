@@ -10,7 +10,7 @@ from pathlib import Path
 from conftest import Project
 from rlmba_pipelines.learning.forecast import fit_curve
 from rlmba_pipelines.rounds.commits import Experiment
-from rlmba_pipelines.rounds.driver import n_training_labels
+from rlmba_pipelines.rounds.progress import n_training_labels
 
 SIZES = ("--start-size", "12", "--query-size", "8")
 

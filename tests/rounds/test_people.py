@@ -14,7 +14,7 @@ from conftest import Project
 from rlmba_pipelines.labeling import krippendorff_alpha
 from rlmba_pipelines.ledger import Ledger
 from rlmba_pipelines.rounds.commits import Experiment
-from rlmba_pipelines.rounds.driver import n_training_labels
+from rlmba_pipelines.rounds.progress import n_training_labels
 
 A = ("--experiment", "a")
 OPTIONS = ("--start-size", "20", "--query-size", "10", "--rounds", "2", "--experiment", "a")

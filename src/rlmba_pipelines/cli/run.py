@@ -19,21 +19,18 @@ from rlmba_pipelines.rounds.batches import open_batch
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_table
 from rlmba_pipelines.rounds.current import DEFAULT_ROUNDS, EXPERIMENT_VARIABLE, usual_name
 from rlmba_pipelines.rounds.desk import SERVER, check_server, desk_of
-from rlmba_pipelines.rounds.driver import (
-    Outcome,
-    Request,
-    Runner,
+from rlmba_pipelines.rounds.driver import Outcome, Request, Runner, run_rounds
+from rlmba_pipelines.rounds.outlook import outlook
+from rlmba_pipelines.rounds.parameters import asked_for, merged
+from rlmba_pipelines.rounds.progress import (
     accuracy_words,
     is_closed,
     is_reported,
     measured,
     n_training_labels,
     rules_in_the_way,
-    run_rounds,
     stop_reason,
 )
-from rlmba_pipelines.rounds.outlook import outlook
-from rlmba_pipelines.rounds.parameters import asked_for, merged
 from rlmba_pipelines.rounds.unroll import FINAL, stage_name
 from rlmba_pipelines.tracking_hook import tell_of_commits
 

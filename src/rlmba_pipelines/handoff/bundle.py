@@ -43,9 +43,10 @@ from rlmba_pipelines.rounds.commits import (
     read_object,
     read_table,
 )
-from rlmba_pipelines.rounds.driver import is_closed, n_training_labels, quiet
+from rlmba_pipelines.rounds.driver import quiet
 from rlmba_pipelines.rounds.lock import locked
 from rlmba_pipelines.rounds.parameters import asked_for
+from rlmba_pipelines.rounds.progress import is_closed, n_training_labels
 from rlmba_pipelines.rounds.systems import RL_MBA
 from rlmba_pipelines.rounds.unroll import FINAL, stage_name
 from rlmba_pipelines.simulation.tables import GIVEN

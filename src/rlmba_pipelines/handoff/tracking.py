@@ -22,7 +22,7 @@ from rlmba_pipelines.handoff.facts import Facts
 from rlmba_pipelines.handoff.model_of_mlflow import save_model
 from rlmba_pipelines.learning.types import UserError
 from rlmba_pipelines.rounds.commits import PREPARED, Commit, Experiment
-from rlmba_pipelines.rounds.driver import n_training_labels, read_json
+from rlmba_pipelines.rounds.progress import n_training_labels, read_json
 from rlmba_pipelines.rounds.systems import RL_MBA
 from rlmba_pipelines.rounds.unroll import FINAL, stage_name
 

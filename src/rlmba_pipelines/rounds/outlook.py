@@ -5,7 +5,7 @@ from __future__ import annotations
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.reporting.outlook import Outlook
 from rlmba_pipelines.rounds.commits import Experiment
-from rlmba_pipelines.rounds.driver import bought_so_far, is_closed, n_training_labels, read_json
+from rlmba_pipelines.rounds.progress import bought_so_far, is_closed, n_training_labels, read_json
 from rlmba_pipelines.rounds.unroll import FINAL, stage_name
 from rlmba_pipelines.simulation.budget import outlook_of
 
