@@ -175,6 +175,14 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "write_sbom", lambda path: path.write_text("{}"))
 
 
+@pytest.fixture
+def own(handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The project of the bundle for a test to change, in the working directory; it bundles quickly."""
+    quickly(monkeypatch)
+    monkeypatch.chdir((project := handed.project.copied_to(tmp_path / "project")).path)
+    return project
+
+
 def test_sha256sum_agrees_and_the_manifest_names_everything(handed: Handed) -> None:
     checked = subprocess.run(["sha256sum", "--check", "--quiet", MANIFEST], cwd=handed.bundle, capture_output=True)
     assert checked.returncode == 0, checked.stderr
@@ -368,12 +376,9 @@ def test_what_is_no_bundle_is_left_alone_and_a_failed_build_leaves_the_old_one(
 
 
 def test_no_run_begins_while_a_bundle_is_written_beside_the_report(
-    handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quickly(monkeypatch)
-    project = handed.project.copied_to(tmp_path / "project")
-    monkeypatch.chdir(project.path)
-    true_seal, lock = building.seal, project.path / "data/03_primary/a/LOCK"
+    true_seal, lock = building.seal, own.path / "data/03_primary/a/LOCK"
 
     def contested(folder: Path) -> None:
         with lock.open("a") as stream, pytest.raises(BlockingIOError):
@@ -381,7 +386,7 @@ def test_no_run_begins_while_a_bundle_is_written_beside_the_report(
         true_seal(folder)
 
     monkeypatch.setattr(building, "seal", contested)
-    project.ok("rounds", "bundle", "--experiment", "a")
+    own.ok("rounds", "bundle", "--experiment", "a")
 
 
 def test_the_records_are_those_of_the_experiment(handed: Handed) -> None:
@@ -421,53 +426,43 @@ def test_a_bundle_does_not_tell_where_it_was_built(handed: Handed) -> None:
             assert "file:/" not in text, path.name
 
 
-def test_of_withdrawn_samples_stays_what_the_data_card_says(
-    handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quickly(monkeypatch)
-    project = handed.project.copied_to(tmp_path / "project")
-    monkeypatch.chdir(project.path)
+def test_of_withdrawn_samples_stays_what_the_data_card_says(handed: Handed, own: Project) -> None:
     answers = pd.read_csv(handed.bundle / "ledger.csv")
     gone = answers["sample_id"][0]
-    project.ok("rounds", "bundle", "--experiment", "a")
-    assert (project.path / "data/08_reporting/a/bundle_final" / MANIFEST).is_file()
-    project.ok("rounds", "withdraw", gone, "--reason", "asked", "--experiment", "a")
-    assert not (project.path / "data/08_reporting/a/bundle_final").exists()
-    experiment = Experiment.of(project.path, "a")
+    own.ok("rounds", "bundle", "--experiment", "a")
+    assert (own.path / "data/08_reporting/a/bundle_final" / MANIFEST).is_file()
+    own.ok("rounds", "withdraw", gone, "--reason", "asked", "--experiment", "a")
+    assert not (own.path / "data/08_reporting/a/bundle_final").exists()
+    experiment = Experiment.of(own.path, "a")
     with Ledger(experiment.ledger_path) as ledger:
         ledger.correct(answers.iloc[[1]].assign(label="=1+1", explanation=""))
     final = experiment.commit("final")
     assert final is not None
     experiment.write_commit(replace(final, ledger=ledger_state(experiment.ledger_path)))
-    project.ok("rounds", "bundle", "--experiment", "a", "--to", "b")
-    found = pd.read_csv(project.path / "b" / "ledger.csv")
+    own.ok("rounds", "bundle", "--experiment", "a", "--to", "b")
+    found = pd.read_csv(own.path / "b" / "ledger.csv")
     assert found["label"].tolist()[-1] == "'=1+1"  # which no spreadsheet runs
     assert found.loc[found["sample_id"] == gone, "label"].tolist() == [WITHDRAWN]
     assert found["cost"].sum() == answers["cost"].sum()
     assert found["annotator"].eq("simulated").all()
-    card = (project.path / "b" / "DATA_CARD.md").read_text()
+    card = (own.path / "b" / "DATA_CARD.md").read_text()
     assert "1 samples withdrawn" in card
-    chosen = pd.read_parquet(project.path / "b" / "selections" / "round_00.parquet")
+    chosen = pd.read_parquet(own.path / "b" / "selections" / "round_00.parquet")
     assert gone in chosen["sample_id"].tolist(), "an erasure leaves how it was chosen"
     assert "and their rows in `selections/`: rank, and the figures that they were chosen by" in card
 
 
-def test_the_bill_holds_answers_as_people_gave_them_and_not_who_gave_them(
-    handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_bill_holds_answers_as_people_gave_them_and_not_who_gave_them(own: Project) -> None:
     import mlcroissant
 
-    quickly(monkeypatch)
-    project = handed.project.copied_to(tmp_path / "project")
-    monkeypatch.chdir(project.path)
-    experiment, people = Experiment.of(project.path, "a"), ["bob@example.com", "ann@example.com", "bob@example.com"]
+    experiment, people = Experiment.of(own.path, "a"), ["bob@example.com", "ann@example.com", "bob@example.com"]
     with Ledger(experiment.ledger_path) as ledger:
         rows = ledger.history()[-3:].assign(annotator=people, label="01", explanation="it is round\rso it is red")
         ledger.append(rows)
     final = experiment.commit("final")
     assert final is not None
     experiment.write_commit(replace(final, ledger=ledger_state(experiment.ledger_path)))
-    project.ok("rounds", "bundle", "--experiment", "a", "--to", "b")
+    own.ok("rounds", "bundle", "--experiment", "a", "--to", "b")
     found = pd.read_csv("b/ledger.csv", dtype=str, keep_default_na=False)[-3:]
     assert found["explanation"].tolist() == ["it is round\rso it is red"] * 3
     assert found["annotator"].tolist() == ["annotator 1", "annotator 2", "annotator 1"]
@@ -476,23 +471,18 @@ def test_the_bill_holds_answers_as_people_gave_them_and_not_who_gave_them(
     assert [row["ledger/label"] for row in told[-3:]] == [b"01"] * 3
 
 
-def test_a_model_of_features_that_are_no_more_is_not_handed_on(
-    handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quickly(monkeypatch)
-    project = handed.project.copied_to(tmp_path / "project")
-    monkeypatch.chdir(project.path)
+def test_a_model_of_features_that_are_no_more_is_not_handed_on(handed: Handed, own: Project) -> None:
     rows = pd.read_csv(handed.manifest, dtype=str, keep_default_na=False)
     like = {"image": "", "label": "red", "split": "pool"}
     new = [{"sample_id": f"new{i}", "text": f"ember {i}", **like} for i in range(9)]
     grown = handed.manifest.with_name("grown.csv")
     pd.concat([rows, pd.DataFrame(new)]).to_csv(grown, index=False)
-    project.ok("rounds", "append", str(grown), "--experiment", "a")
+    own.ok("rounds", "append", str(grown), "--experiment", "a")
     for which in ((), ("--round", "1")):
-        said = project.refused("rounds", "bundle", "--experiment", "a", "--to", "b", *which)
+        said = own.refused("rounds", "bundle", "--experiment", "a", "--to", "b", *which)
         assert "was fitted before the pool grew" in said
-    project.ok("rounds", "run", "--rounds", "3", "--experiment", "a")
-    project.ok("rounds", "bundle", "--experiment", "a", "--to", "b")
+    own.ok("rounds", "run", "--rounds", "3", "--experiment", "a")
+    own.ok("rounds", "bundle", "--experiment", "a", "--to", "b")
 
 
 def test_what_cannot_be_bundled_says_why(handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

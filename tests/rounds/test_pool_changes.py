@@ -241,6 +241,17 @@ def _grown(manifest: Path, n: int) -> tuple[Path, Path, list[str]]:
     return before, manifest, table.loc[late, "sample_id"].tolist()
 
 
+def _grown_with_labels(manifest: Path, labels: list[str]) -> tuple[Path, Path, list[str]]:
+    """The same with 8 new samples, which alone have labels, these in turn."""
+    before, after, late = _grown(manifest, 8)
+    table = pd.read_csv(after, dtype=str, keep_default_na=False)
+    table["label"] = np.where(table["sample_id"].isin(late), np.resize(labels, len(table)), "")
+    table["split"] = ""
+    table.to_csv(after, index=False)
+    table[~table["sample_id"].isin(late)].to_csv(before, index=False)
+    return before, after, late
+
+
 def test_new_samples_join_the_pool_and_old_ones_stay_what_they_were(
     project: Project, media: Callable[..., Path]
 ) -> None:
@@ -312,12 +323,7 @@ def test_new_samples_of_a_group_join_its_split(project: Project, media: Callable
 def test_labels_of_new_samples_are_learned_from_and_their_classes_may_be_named(
     project: Project, media: Callable[..., Path], when: str
 ) -> None:
-    before, after, late = _grown(media(100, split=True), 8)
-    table = pd.read_csv(after, dtype=str, keep_default_na=False)
-    table["label"] = np.where(table["sample_id"].isin(late), [*["red", "violet"] * 50], "")
-    table["split"] = ""
-    table.to_csv(after, index=False)
-    table[~table["sample_id"].isin(late)].to_csv(before, index=False)
+    before, after, late = _grown_with_labels(media(100, split=True), ["red", "violet"])
 
     def answer(stage: str, label: str) -> str:
         asked = project.table("a", stage, "annotation_batch")[["sample_id"]]
@@ -340,12 +346,7 @@ def test_labels_of_new_samples_are_learned_from_and_their_classes_may_be_named(
 def test_a_branch_from_before_an_append_keeps_the_labels_that_the_manifest_gave_to_new_samples(
     project: Project, media: Callable[..., Path]
 ) -> None:
-    before, after, late = _grown(media(100, split=True), 8)
-    table = pd.read_csv(after, dtype=str, keep_default_na=False)
-    table["label"] = np.where(table["sample_id"].isin(late), [*["red", "green"] * 50], "")
-    table["split"] = ""
-    table.to_csv(after, index=False)
-    table[~table["sample_id"].isin(late)].to_csv(before, index=False)
+    before, after, late = _grown_with_labels(media(100, split=True), ["red", "green"])
     project.ok("rounds", "run", "--manifest", str(before), "--experiment", "a", *SMALL)
     for stage in ("round_00", "round_01"):
         asked = project.table("a", stage, "annotation_batch")[["sample_id"]]

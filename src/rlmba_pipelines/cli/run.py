@@ -19,7 +19,7 @@ from rlmba_pipelines.rounds.batches import open_batch
 from rlmba_pipelines.rounds.commits import PREPARED, Experiment, read_table
 from rlmba_pipelines.rounds.current import DEFAULT_ROUNDS, EXPERIMENT_VARIABLE, usual_name
 from rlmba_pipelines.rounds.desk import SERVER, check_server, desk_of
-from rlmba_pipelines.rounds.driver import Outcome, Request, Runner, run_rounds
+from rlmba_pipelines.rounds.driver import Outcome, Request, run_rounds
 from rlmba_pipelines.rounds.outlook import outlook
 from rlmba_pipelines.rounds.parameters import asked_for, merged
 from rlmba_pipelines.rounds.progress import (
@@ -85,7 +85,7 @@ def run_command(project_path: Path, **options: Any) -> None:
             return
         outcome = run_rounds(replace(request, first=None), click.echo)
     if outcome.idle:  # no pipeline ran, after which a tracking server would have got what it missed
-        tell_of_commits(outcome.experiment, Runner(request).parameters())
+        tell_of_commits(outcome.experiment, outcome.parameters)
     _tell(outcome)
 
 

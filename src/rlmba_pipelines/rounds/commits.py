@@ -27,8 +27,8 @@ PREPARED = "prepared"
 HANDED_OUT = ("annotation_sheet", "annotation_tasks")  # a batch as people fill it in, where it lies: theirs to change
 BUNDLE = "bundle_"  # how folders beside the report begin that hold a stage for others
 RAW = "01_raw"  # the layer that belongs to people
-# what the project itself keeps in layers, beside the folders of experiments
 MONEY = "rounds.max_cost"  # remembered, and may be another later: what was bought stays as it is
+# what the project itself keeps in layers, beside the folders of experiments
 RESERVED = ("benchmark", "benchmark_vqa", "cache", "pretraining", "report.html", "vlm_base")
 
 

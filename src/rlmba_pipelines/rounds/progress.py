@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -36,20 +36,25 @@ def is_reported(experiment: Experiment) -> bool:
 
 def stop_reason(experiment: Experiment, rounds: RoundsConfig, labeling: LabelingConfig) -> str | None:
     """Why nothing more is to be bought after the last committed round under these rules; None while the run goes on."""
-    done = experiment.rounds_done()
-    if done < 1:
-        return None
-    state = read_json(experiment, stage_name(done), "round_state_next") or {}
-    return why_stop(state["accuracies"], *bought_so_far(experiment), rounds, labeling)
+    return _reason_under(experiment, labeling)(rounds)
 
 
 def rules_in_the_way(experiment: Experiment, rounds: RoundsConfig, labeling: LabelingConfig) -> list[str] | None:
     """The stop rules that hold now, by their names in ``rounds``; None where nothing is left to buy."""
+    reason_under = _reason_under(experiment, labeling)
     off = rounds.model_copy(update=dict.fromkeys(STOP_RULES))
-    if stop_reason(experiment, off, labeling):
+    if reason_under(off):
         return None
-    alone = {name: off.model_copy(update={name: getattr(rounds, name)}) for name in STOP_RULES}
-    return [name for name in STOP_RULES if stop_reason(experiment, alone[name], labeling)]
+    return [name for name in STOP_RULES if reason_under(off.model_copy(update={name: getattr(rounds, name)}))]
+
+
+def _reason_under(experiment: Experiment, labeling: LabelingConfig) -> Callable[[RoundsConfig], str | None]:
+    """``stop_reason`` under any rules; what was measured and bought is read once."""
+    done = experiment.rounds_done()
+    if done < 1:
+        return lambda rounds: None
+    state, bought = read_json(experiment, stage_name(done), "round_state_next") or {}, bought_so_far(experiment)
+    return lambda rounds: why_stop(state["accuracies"], *bought, rounds, labeling)
 
 
 def bought_so_far(experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:

@@ -65,7 +65,7 @@ def measure_questions(
     if not ordinary_N.any():
         return {}
     texts = [one[0] for one in written(vlm, asked, config)]
-    answers, n_unknown = answers_of(vlm, classes), len(held.classes) - len(classes)
+    answers = answers_of(vlm, classes)
 
     def probabilities(asked: Sequence[VisualQuestion], texts: Sequence[str]) -> np.ndarray:
         images, prompts, chains = [one.image for one in asked], vlm.prompts(asked), [chain_of(text) for text in texts]
@@ -76,7 +76,7 @@ def measure_questions(
                 part = slice(at, at + size)
                 said = answer_probabilities(vlm, images[part], prompts[part], chains[part], answers, possible[part])
                 found.append(said.answers_BC)
-        return np.pad(np.concatenate(found), ((0, 0), (0, n_unknown)))
+        return np.concatenate(found)
 
     p_NC = probabilities(asked, texts)
     by_subset: dict[frozenset[str], np.ndarray] = {}

@@ -120,8 +120,7 @@ def check_media(
             columns[medium.modality][medium.position] = ""
         else:
             digests[medium.modality][medium.position] = digest
-    n_files = sum(is_reference(medium.modality, medium.cell) for medium in media)
-    _stop_if_too_many(bad, n_files, manifest, name, root.root, max_bad_share)
+    _stop_if_too_many(bad, media, manifest, name, root.root, max_bad_share)
 
     checked = manifest.assign(**columns, **{f"{m}_sha256": digests[m] for m in modalities})
     keep = (checked[modalities] != "").any(axis=1)
@@ -170,7 +169,12 @@ def _known_digest(root: MediaRoot, caps: MediaCaps, medium: Medium, known: set[s
 
 
 def _stop_if_too_many(
-    bad: list[tuple[Medium, str]], n_files: int, manifest: pd.DataFrame, name: str, root: Path, max_bad_share: float
+    bad: list[tuple[Medium, str]],
+    media: list[Medium],
+    manifest: pd.DataFrame,
+    name: str,
+    root: Path,
+    max_bad_share: float,
 ) -> None:
     n_bad = len({medium.position for medium, _ in bad})
     share = n_bad / len(manifest)
@@ -180,6 +184,7 @@ def _stop_if_too_many(
     row = manifest["row"].iloc[medium.position]
     what = f"the file {quoted(medium.cell)[1:-1]}" if is_reference(medium.modality, medium.cell) else "the text"
     advice = f"Copy them again, or let such rows be set aside with  --max-bad-media {math.ceil(share * 100)}%."
+    n_files = sum(is_reference(medium.modality, medium.cell) for medium in media)
     if sum(reason == MISSING for _, reason in bad) >= ELSEWHERE * max(1, n_files):
         advice = "Is --media-root right?"
     where = f" in {root}" if reason == MISSING else ""

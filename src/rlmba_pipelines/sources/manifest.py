@@ -59,8 +59,9 @@ def read_manifest(
     """
     path = Path(path)
     columns, records = _read_records(path)
-    columns = [column for column in columns if column not in ignored]
-    records = ((row, {c: cells[c] for c in columns if c in cells}) for row, cells in records)
+    if ignored:
+        columns = [column for column in columns if column not in ignored]
+        records = ((row, {c: cells[c] for c in columns if c in cells}) for row, cells in records)
     return checked_manifest(columns, records, path.name, modalities=modalities, prices=prices)
 
 
