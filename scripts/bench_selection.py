@@ -81,13 +81,14 @@ def three_digits(seconds: float) -> str:
 # --- what is written --------------------------------------------------------------------------------------------------
 
 
-def about(arguments: argparse.Namespace) -> dict[str, Any]:
+def about(arguments: argparse.Namespace, before: dict[str, Any]) -> dict[str, Any]:
+    """The machine and what was measured on it; of a package that is not here, what cells on file were measured with."""
     versions = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
-            versions[package] = "not installed"
+            versions[package] = before.get(package, "not installed")
     model = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")][:1]
     return {"cap_s": arguments.cap, "python": platform.python_version(), "cpu": (model or ["unknown"])[0], **versions}
 
@@ -200,7 +201,7 @@ def main(given: list[str] | None = None) -> None:
     before = json.loads(files["json"].read_text()) if files["json"].exists() else {}
     cells: dict[str, Cell] = before.get("cells", {})
     checks: Checks = before.get("checks", {})
-    facts = about(arguments)
+    facts = about(arguments, before.get("about", {}))
 
     def save() -> None:
         part = files["json"].with_suffix(".json.part")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rlmba_pipelines.learning.acquisition import strategy_names
@@ -48,6 +49,12 @@ def test_what_was_measured_is_kept_and_what_was_over_on_a_smaller_pool_is_not_tr
     bench.run_all(arguments, cells, lambda: None)
     assert asked == [("bald", 20, 5)]
     assert [bench.words(cell, 120) for cell in cells.values()] == ["9.00 s · 0 MB", "> 120 s", "–"]
+
+
+def test_a_package_that_is_gone_keeps_the_version_that_its_cells_were_measured_with(bench, monkeypatch):
+    monkeypatch.setattr(bench, "PACKAGES", ("numpy", "gone", "never"))
+    found = bench.about(bench.parsed([]), {"numpy": "0.1", "gone": "1.2"})
+    assert (found["numpy"], found["gone"], found["never"]) == (np.__version__, "1.2", "not installed")
 
 
 def test_every_registered_strategy_is_timed_and_every_peer_is_compared_with_one_of_them(bench):
