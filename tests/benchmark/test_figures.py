@@ -33,3 +33,21 @@ def test_names_of_strategies_that_lie_close_lie_on_no_name_and_on_no_point(seed)
         assert not [1 for box in boxes for x, y in points if box.contains(x, y)]
         room = axes.get_window_extent()
         assert all(room.x0 <= box.x0 and box.x1 <= room.x1 for box in boxes)
+
+
+def test_a_row_is_the_same_strategy_in_every_panel_also_where_not_all_ran():
+    ran = {"a": CROWD, "b": CROWD[1:-1]}
+    rows = [
+        {"set": name_of_set, "condition": "main", "strategy": name, "difference": d, "low": d - 1, "high": d + 1}
+        for name_of_set, names in ran.items()
+        for d, name in enumerate(names)
+    ]
+    left, right = figures.forest(pd.DataFrame(rows), "rl_mba").axes
+    names = [label.get_text() for label in left.get_yticklabels()]
+    assert sorted(names) == sorted(CROWD)
+    assert left.get_ylim() == right.get_ylim()
+    for axes, shown in ((left, ran["a"]), (right, ran["b"])):
+        points = [line for line in axes.lines if line.get_marker() in ("o", "D") and np.isfinite(line.get_xdata()[0])]
+        assert {names[int(point.get_ydata()[0])]: point.get_xdata()[0] for point in points} == {
+            name: d for d, name in enumerate(shown)
+        }

@@ -87,6 +87,7 @@ def forest(table: pd.DataFrame, candidate: str) -> Figure:
         axes.axvline(0, color=LIGHT["ink"], linewidth=1)
         named = place % COLUMNS == 0
         axes.set_yticks(range(len(order)), list(map(str, order)) if named else [""] * len(order), fontsize=9)
+        axes.set_ylim(-0.7, len(order) - 0.3)  # a row is the same strategy in every panel, whoever ran on the set
         axes.set_title(set_name, loc="left", fontsize=10)
         axes.set_xlabel("area minus random's, points", fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(5))
