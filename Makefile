@@ -146,5 +146,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@mkdir -p .make
 	@echo "installing into $(VENV) (once, a minute or two) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[offline,dev]' > .make/install.log 2>&1 || { tail -n 20 .make/install.log; echo "Installing failed; the whole log is in .make/install.log."; exit 2; }
+	@for try in 1 2 3; do \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[offline,dev]' > .make/install.log 2>&1 && break; \
+	  tail -n 20 .make/install.log; \
+	  test $$try -lt 3 || { echo "Installing failed; the whole log is in .make/install.log."; exit 2; }; \
+	  echo "installing was cut off; once more …"; \
+	done
 	@touch $@
