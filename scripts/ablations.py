@@ -153,6 +153,8 @@ def arms() -> dict[str, list[Arm]]:
             Arm("fused margin only", {"policy": {"fused_uncertainty": 1.0}}),
             Arm("margins of the modalities only", {"policy": {"fused_uncertainty": 0.0}}),
             Arm("U in place of the margin", strategy("herding_by_U"), "the published uncertainty, fused and alone"),
+            Arm("every sample counts alike", {"policy": {"rarity": 0.0}}),
+            Arm("every class counts alike", {"policy": {"rarity": 1.0}}),
             Arm("learned difficulty", {"difficulty": {"enabled": True}, "policy": {"difficulty": 0.5}}),
         ],
         "Kernel": [

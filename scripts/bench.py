@@ -55,12 +55,15 @@ def pack() -> None:
         if path.name.startswith(TEMPORARY_PREFIX):  # of a run that was killed
             continue
         place = path.relative_to(RUNS)
-        record = {"place": place.as_posix(), **json.loads(path.read_text())}
+        record = json.loads(path.read_text())
         if "settings" not in record:  # of a time when runs kept a digest; it is run again
             continue
-        record["settings"] = merged(usual, record["settings"])
-        record.setdefault("data", damage_of(protocol, place.parts[1]))
-        lines[".".join(place.parts[:2])].append(json.dumps(record) + "\n")
+        whole = {**record, "settings": merged(usual, record["settings"])}
+        whole.setdefault("data", damage_of(protocol, place.parts[1]))
+        if whole != record:  # also here, where it would be taken for a run under tomorrow's default
+            with replacing(path, durable=False) as part:
+                part.write_text(json.dumps(whole))
+        lines[".".join(place.parts[:2])].append(json.dumps({"place": place.as_posix(), **whole}) + "\n")
     for name, runs in lines.items():
         with replacing(PACKED / f"{name}.jsonl.gz") as part:
             part.write_bytes(gzip.compress("".join(runs).encode(), mtime=0))

@@ -100,6 +100,8 @@ def test_packing_gives_older_runs_the_options_that_came_later(bench, machine) ->
         place = run_on(first, f"tux/main/{name}/1000.json", 0.5)
         place.write_text(json.dumps({**settings, "curve": [], "seconds": 1.0}))
     bench.pack()
+    here = json.loads((first / "tux/main/older/1000.json").read_text())
+    assert here["settings"]["fusion"]["early_stopping"] is False, "on the machine that packs, too"
     second = machine("second")
     bench.unpack()
     found = {path.parent.name: json.loads(path.read_text()) for path in second.rglob("*.json")}
@@ -123,6 +125,21 @@ def test_a_run_on_file_counts_until_something_that_it_reads_is_changed() -> None
         assert not counts(usual, gone), "an option that is gone"
     for block, option, value in [("rounds", "seed", 7), ("fusion", "dropout", 0.9), ("policy", "options", {"eta": 1})]:
         assert not counts(merged(usual, {block: {option: value}}))
+
+
+def test_another_prior_concerns_the_strategies_that_obey_it_and_the_policies_that_start_from_it(tmp_path: Path) -> None:
+    protocol = Protocol.read(SCRIPTS.parent)
+    bandit = {"rounds": {"strategy": "margin"}, "policy": {"name": "bandit"}}
+    protocol = protocol.model_copy(update={"variants": {**protocol.variants, "margin_bandit": bandit}})
+    for strategy, counts in [("margin", True), ("rl_mba_published", True), ("rl_mba", False), ("margin_bandit", False)]:
+        cell = Cell(set="tux-13", condition="main", strategy=strategy, seed=1000)
+        settings = runs.read_by_a_run(runs.asked_of(SCRIPTS.parent, protocol, cell))
+        data = runs.damage_of(protocol, cell.condition)
+        other = merged(settings, {"policy": {"exponent": 0.123}})
+        place = runs.place_of(tmp_path, cell)
+        place.parent.mkdir(parents=True)
+        place.write_text(json.dumps({"settings": other, "data": data, "curve": [], "seconds": 1.0}))
+        assert (cell in runs.on_file(SCRIPTS.parent, protocol, [cell], tmp_path)) is counts, strategy
 
 
 def test_packed_runs_know_every_option_of_today(bench) -> None:

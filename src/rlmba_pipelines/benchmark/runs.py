@@ -22,11 +22,13 @@ from rlmba_pipelines.benchmark.protocol import ALL_LABELS, Cell, Control, Protoc
 from rlmba_pipelines.config import Parameters
 from rlmba_pipelines.disk import replacing
 from rlmba_pipelines.labeling import SimulatedOracle
+from rlmba_pipelines.learning.acquisition.registry import get_strategy
 from rlmba_pipelines.learning.types import RoundState, rng_of
 from rlmba_pipelines.rounds.commits import Experiment
 from rlmba_pipelines.rounds.parameters import merged
 from rlmba_pipelines.rounds.replay import hidden_labels, task_of
 from rlmba_pipelines.simulation import simulate
+from rlmba_pipelines.simulation.decide import THETA
 from rlmba_pipelines.simulation.round import Opened, Opening, RoundResult, Task, open_round
 from rlmba_pipelines.simulation.tables import Answer, n_training
 
@@ -74,7 +76,7 @@ def on_file(project: Path, protocol: Protocol, cells: Sequence[Cell], folder: Pa
     def counts(cell: Cell, record: Mapping[str, Any]) -> bool:
         asked = read_by_a_run(asked_of(project, protocol, cell))
         damage = damage_of(protocol, cell.condition)
-        return record.get("data") == damage and as_asked(record["settings"], asked, usual)
+        return record.get("data") == damage and as_asked(heeded(record["settings"]), heeded(asked), usual)
 
     return {cell: record for cell, record in records.items() if counts(cell, record)}
 
@@ -209,6 +211,20 @@ def _nearest_mean_accuracy(task: Task, hidden: pd.DataFrame, modality: str) -> f
 def read_by_a_run(asked: Mapping[str, Any]) -> dict[str, Any]:
     """The blocks of parameters that a run's figures hang on."""
     return {block: asked[block] for block in OF_A_RUN}
+
+
+def heeded(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings without those that change nothing: θ, where the strategy does not obey it and no policy learns it.
+
+    >>> settings = {"rounds": {"strategy": "margin"}, "policy": {"name": "fixed", "exponent": 0.5}}
+    >>> heeded(settings)["policy"]
+    {'name': 'fixed'}
+    """
+    policy = settings["policy"]
+    obeys = "action" in get_strategy(settings["rounds"]["strategy"]).requires
+    if obeys or policy["name"] not in ("fixed", "published"):
+        return settings
+    return {**settings, "policy": {name: value for name, value in policy.items() if name not in THETA}}
 
 
 def as_asked(recorded: Mapping[str, Any], asked: Mapping[str, Any], usual: Mapping[str, Any]) -> bool:

@@ -71,14 +71,14 @@ def one_family(values: pd.DataFrame, against: str) -> pd.DataFrame:
     return table.assign(p_holm=holm(table["p"].to_numpy()))
 
 
-def mean_over_sets(values: pd.DataFrame, a: str, b: str) -> tuple[float, float, float, float]:
-    """Mean over sets of ``a - b`` in the main condition, its 95 % interval and p, paired over seeds.
+def mean_over_sets(values: pd.DataFrame, a: str, b: str, condition: str = MAIN) -> tuple[float, float, float, float]:
+    """Mean over sets of ``a - b`` under one condition, its 95 % interval and p, paired over seeds.
 
     Sets and seeds that one of the two lacks count for neither; NaN where fewer than two seeds are left.
     """
-    main = values[values["condition"] == MAIN].pivot(index="seed", columns=["set", "strategy"], values="area")
-    both = [one for one in main.columns.unique("set") if {a, b} <= set(main[one].columns)]
-    gap_SD = pd.DataFrame({one: main[one][a] - main[one][b] for one in both}).dropna()
+    areas_SD = values[values["condition"] == condition].pivot(index="seed", columns=["set", "strategy"], values="area")
+    both = [one for one in areas_SD.columns.unique("set") if {a, b} <= set(areas_SD[one].columns)]
+    gap_SD = pd.DataFrame({one: areas_SD[one][a] - areas_SD[one][b] for one in both}).dropna()
     if not both or len(gap_SD) < 2:
         return np.nan, np.nan, np.nan, np.nan
     gap = paired_difference(gap_SD.mean(axis=1).to_numpy(), np.zeros(len(gap_SD)))
