@@ -105,7 +105,7 @@ def test_the_protocol_is_read_whole_and_its_seeds_never_overlap() -> None:
     system = [cell for cell in cells if cell.condition == "system" and cell.strategy == "rl_mba"]
     assert all(protocol.parameters(cell)["balance"]["enter_fusion"] for cell in system)
     ours = [cell for cell in cells if cell.strategy == "uherding_our_kernels" and cell.condition == "main"]
-    form = {"name": "fixed", "fused_uncertainty": 1.0, "exponent": 1.0}  # UHerding's
+    form = {"name": "fixed", "fused_uncertainty": 1.0, "exponent": 1.0, "rarity": 0.0}  # UHerding's
     assert all(protocol.parameters(cell)["policy"] == form for cell in ours)
     assert all("strategy" not in protocol.parameters(cell)["rounds"] for cell in ours)
     assert {cell.condition for cell in cells} == {"main", *protocol.controls}

@@ -10,7 +10,7 @@ from scipy.stats import chisquare, entropy
 from rlmba_pipelines.learning.acquisition import select_batch
 from rlmba_pipelines.learning.acquisition.badge import gradient_embedding
 from rlmba_pipelines.learning.acquisition.coverage import raw_rows
-from rlmba_pipelines.learning.acquisition.herding import balanced_rows
+from rlmba_pipelines.learning.acquisition.herding import balanced_rows, rarity_factor, utility_of
 from rlmba_pipelines.learning.selection.kernels import Kernel, bandwidth_of
 from rlmba_pipelines.learning.testing import make_view, plain_herding, plain_k_center, plain_kmeans_pp
 from rlmba_pipelines.learning.types import Action
@@ -71,11 +71,11 @@ def test_badge_is_k_means_pp_on_gradients_at_the_predicted_class():
     assert_allclose(batch.reasons["gradient_norm"], np.linalg.norm(gradient_NG[rows], axis=1), rtol=1e-6)
 
 
-@pytest.mark.parametrize("missing", [0.0, 0.4])
-def test_herding_is_greedy_coverage_of_doubt_by_the_kernels_of_the_action(missing):
+@pytest.mark.parametrize(("missing", "rarity"), [(0.0, 0.0), (0.4, 0.0), (0.4, 0.7)])
+def test_herding_is_greedy_coverage_of_doubt_by_the_kernels_of_the_action(missing, rarity):
     view = make_view(60, 12, modalities=("image", "text", "audio"), missing=missing, seed=3)
-    action = Action(0.3, fused_kernel=0.2, balanced_kernel=0.5, raw_kernel=0.3, exponent=1.5, bandwidth_quantile=0.4)
-    view = replace(view, action=action)
+    shape = {"fused_kernel": 0.2, "balanced_kernel": 0.5, "raw_kernel": 0.3, "bandwidth_quantile": 0.4}
+    view = replace(view, action=Action(0.3, exponent=1.5, rarity=rarity, **shape))
     present_NM, p = view.present_NM, view.predictions
 
     def gap(probabilities):
@@ -91,18 +91,54 @@ def test_herding_is_greedy_coverage_of_doubt_by_the_kernels_of_the_action(missin
         (0.3, raw_embedding(view)),
     ]
     kernels = [Kernel(w, e, bandwidth_of(e.astype(np.float32), view, 0.4)) for w, e in embeddings]
-    picks, gains = plain_herding(view, doubt_N**1.5, kernels, 15)
+    share_C = p.probabilities_NC[~view.labeled_N].mean(axis=0)
+    rarity_N = sum(p.probabilities_NC[:, c] / (4 * share_C[c]) ** rarity for c in range(4))
+    picks, gains = plain_herding(view, doubt_N**1.5 * rarity_N, kernels, 15)
 
     batch = select_batch("herding", view, 15, rng())
     assert batch.sample_ids.tolist() == picks
     assert_allclose(batch.reasons["coverage_gain"], gains, atol=1e-5)
     rows = [int(i[1:]) for i in picks]
-    assert_allclose(batch.utility_Q, doubt_N[rows] ** 1.5)
+    assert_allclose(batch.utility_Q, doubt_N[rows] ** 1.5 * rarity_N[rows])
+    if rarity:
+        assert_allclose(batch.reasons["rarity"], rarity_N[rows] ** (1 / rarity))
     assert_allclose(batch.reasons["margin_text"], margin_NM[rows, 1])
     assert_allclose(batch.reasons["weight_audio"], weight_NM[rows, 2])
-    assert set(batch.reasons) == {"margin", "coverage_gain"} | {
+    assert set(batch.reasons) == {"margin", "coverage_gain"} | ({"rarity"} if rarity else set()) | {
         f"{column}_{m}" for column in ("margin", "weight") for m in view.modalities
     }
+
+
+def test_rarity_of_power_one_makes_every_class_count_alike_and_none_every_sample():
+    y_N = np.repeat([0, 1, 2], [60, 30, 10])
+    sure_NC, everyone = np.eye(3)[y_N], np.arange(100)
+    worth_C = [rarity_factor(sure_NC, everyone, 1.0)[y_N == c].sum() for c in range(3)]
+    assert_allclose(worth_C, 100 / 3)
+    assert_allclose(rarity_factor(sure_NC, everyone, 0.0), 1.0)
+    labeled_too = np.vstack([np.pad(sure_NC, ((0, 0), (0, 1))), np.eye(4)[[3]]])  # a class that no candidate looks like
+    assert_allclose(rarity_factor(labeled_too, everyone, 1.0)[-1], 1 / (4 * 0.01), err_msg="counts as if one did")
+
+
+def test_how_rare_a_sample_is_told_to_be_does_not_hang_on_the_power():
+    view = make_view(60, 12)
+    sure_NC = np.eye(4)[np.repeat([0, 1, 2, 3], [30, 15, 9, 6])]
+    view = replace(view, predictions=replace(view.predictions, probabilities_NC=sure_NC))
+    told = [utility_of(replace(view, action=Action(rarity=power)))[1]["rarity"] for power in (0.1, 0.25, 1.0)]
+    assert_allclose(told[0], told[2])
+    assert_allclose(told[1], told[2])
+
+
+def test_rarity_changes_no_pick_where_all_classes_are_alike_frequent():
+    view = make_view(60, 12)
+    turned_NC = view.predictions.probabilities_NC.copy()
+    for n, row in enumerate(view.candidate_rows):  # four at a time have one distribution, turned by a class each
+        turned_NC[row] = np.roll(turned_NC[view.candidate_rows[n - n % 4]], n % 4)
+    view = replace(view, predictions=replace(view.predictions, probabilities_NC=turned_NC))
+    picks = [
+        select_batch("herding", replace(view, action=Action(rarity=power)), 15, rng()).sample_ids.tolist()
+        for power in (0.0, 1.0)
+    ]
+    assert picks[0] == picks[1]
 
 
 def test_the_order_of_modalities_does_not_matter_to_herding():

@@ -158,7 +158,8 @@ def test_herding_takes_the_share_of_difficulty_that_theta_asks_for():
     whole = select_batch("herding", view, 8, rng)
     row = {s: i for i, s in enumerate(plain.sample_ids)}
     assert_allclose(whole.reasons["difficulty"], [d_N[row[s]] for s in whole.sample_ids])
-    assert_allclose(whole.utility_Q, whole.reasons["difficulty"] ** view.action.exponent)
+    d_Q, rarity_Q = whole.reasons["difficulty"], whole.reasons["rarity"]
+    assert_allclose(whole.utility_Q, d_Q**view.action.exponent * rarity_Q**view.action.rarity)
 
 
 def make_view_with(view, d_N, share=1.0):

@@ -233,14 +233,14 @@ def test_uncertainty_herding_is_herding_by_margin_with_the_least_labeled_distanc
 
 def test_uncertainty_herding_is_the_action_with_only_the_fused_margin_and_kernel_and_the_least_bandwidth():
     view = make_view(80, 30, seed=2)
-    setting = replace(view, action=Action(1.0, 1.0, 0.0, 0.0, exponent=1.0, bandwidth_quantile=1e-9))
+    setting = replace(view, action=Action(1.0, 1.0, 0.0, 0.0, exponent=1.0, bandwidth_quantile=1e-9, rarity=0.0))
     answers = [select_batch(name, setting, 15, np.random.default_rng(0)) for name in ("uncertainty_herding", "herding")]
     assert answers[0].sample_ids.tolist() == answers[1].sample_ids.tolist()
 
 
 def test_max_herding_is_the_action_without_uncertainty():
     view = make_view(80, 30, seed=3)
-    setting = replace(view, action=Action(1.0, 1.0, 0.0, 0.0, exponent=0.0, bandwidth_quantile=0.5))
+    setting = replace(view, action=Action(1.0, 1.0, 0.0, 0.0, exponent=0.0, bandwidth_quantile=0.5, rarity=0.0))
     rows = UnitRows(view, {"z": (view.predictions.embedding_ND, np.ones(80, dtype=bool), 1.0)})
     h = kernels_module.bandwidth_of(rows, view, 0.5)
     herded = select_batch("herding", setting, 15, np.random.default_rng(0))

@@ -33,6 +33,8 @@ MODALITIES = ("image", "text", "audio")
             "The sound alone leaves it open, and it counts most now.",
         ),
         ({"coverage_gain": 0.01}, {}, MODALITIES, "It stands for samples that nothing labeled covers yet."),
+        ({"rarity": 1.9}, {}, MODALITIES, "No single sign stands out."),
+        ({"rarity": 2.0}, {}, MODALITIES, "It looks like a class that the pool has little of."),
         ({"margin": 0.6}, {"margin": 0.79}, MODALITIES, "No single sign stands out."),
         ({"margin": 0.6, "conflict": 0.1}, {"margin": 0.7}, MODALITIES, "No single sign stands out, several add up."),
         (

@@ -98,7 +98,7 @@ def test_difficulty_is_off_by_default_and_changes_nothing_until_herding_asks_for
     assert quality["fitted"] == 1
     asking = run(difficulty=DifficultyConfig(**LEARNED), policy=policy.model_copy(update={"difficulty": 1.0}))
     last = asking[-2].batch
-    np.testing.assert_allclose(last["utility"], last["difficulty"])
+    np.testing.assert_allclose(last["utility"], last["difficulty"] * last["rarity"] ** policy.rarity)
 
 
 def test_out_of_fold_errors_are_those_of_models_that_did_not_see_the_label():

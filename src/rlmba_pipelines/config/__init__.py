@@ -161,6 +161,7 @@ class PolicyConfig(Block):
     raw_kernel: float = Field(0.4, ge=0)
     exponent: float = Field(0.5, ge=0)
     bandwidth_quantile: float = Field(0.2, gt=0, le=1)
+    rarity: float = Field(0.25, ge=0)
     difficulty: Share = 0.0  # share of the learned difficulty in the utility; needs difficulty.enabled
 
 

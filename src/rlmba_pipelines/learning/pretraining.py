@@ -51,7 +51,7 @@ class Trials:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Trials:
-        actions = tuple(Action(**action) for action in saved["actions"])
+        actions = tuple(Action.from_dict(action) for action in saved["actions"])
         return cls(State(**saved["state"]), actions, tuple(saved["accuracies"]))
 
 

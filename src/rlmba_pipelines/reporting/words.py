@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 NOTABLE = 0.8  # a term is worth a word when at most a fifth of the pool has more of it
+RARE = 2.0  # so many times rarer than an average class is a class that the pool has little of
 MAX_REASONS = 3
 
 PEOPLE_SAY = {"image": "image", "text": "text", "audio": "sound", "video": "video"}
@@ -27,6 +28,7 @@ FAMILIES: tuple[Mapping[str, str], ...] = (
     {
         "distance": "unlike anything labeled so far",
     },
+    {"rarity": "it looks like a class that the pool has little of"},
     {
         "gradient_norm": "its label would move the model a lot",
     },
@@ -58,7 +60,7 @@ OWN_SIGNS: Mapping[str, str] = {
     "labeled_score": "a graph network cannot tell whether it is labeled",
     "gradient_norm": "its label would move the model in a way of its own",
 }
-ALWAYS_TOLD = ("bald",)  # no term of the pool, and the reason itself where a strategy looked at it
+ALWAYS_TOLD = ("bald", "rarity")  # no terms of the pool, and the reason itself where a strategy looked at them
 HOLDS_AT_ZERO = {"arm", "boundary_distance"}
 FILLED_AT_RANDOM = ("found_by", "flips", "changed")  # 0 where a strategy had nothing left to ask for
 
@@ -71,6 +73,7 @@ GLOSSARY = {
     "mutual_information": "How much the members of the ensemble disagree; labels can settle this.",
     "uncertainty": "The model's overall uncertainty.",
     "coverage_gain": "How much closer the pool comes to something labeled.",
+    "rarity": "How many times rarer than an average class of the pool the class is that it looks like.",
     "distance": "How far it lies from everything labeled.",
     "gradient_norm": "How strongly its label would change the model.",
     "bald": "How much the members of the ensemble disagree; labels can settle this.",
@@ -225,7 +228,7 @@ def _holds(name: str, value: float, modalities: Sequence[str]) -> bool:
         return False
     if name == "margin" or name.startswith("margin_"):
         return value >= 0.5
-    return value > 0
+    return value >= RARE if name == "rarity" else value > 0
 
 
 def _clause(name: str, terms: Mapping[str, float], modalities: Sequence[str]) -> str:

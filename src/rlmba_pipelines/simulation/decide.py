@@ -19,6 +19,8 @@ from rlmba_pipelines.learning.theta import SHARED_COORDINATES
 from rlmba_pipelines.learning.types import Action, Predictions, RoundState, Terms
 from rlmba_pipelines.simulation.tables import GIVEN, TRAINING, labels_for
 
+THETA = (*SHARED_COORDINATES, "rarity", "difficulty")  # what the parameters of the policy say of the prior θ
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -36,7 +38,7 @@ class Observation:
 
 def prior_of(policy: PolicyConfig) -> Action:
     """The prior θ that the parameters name."""
-    return Action(**{name: getattr(policy, name) for name in SHARED_COORDINATES}, difficulty=policy.difficulty)
+    return Action(**{name: getattr(policy, name) for name in THETA})
 
 
 def observe(

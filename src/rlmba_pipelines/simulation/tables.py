@@ -241,7 +241,7 @@ def state_from_dict(data: Mapping[str, Any]) -> RoundState:
         **{
             **data,
             "weights_M": np.array(data["weights_M"]),
-            "action": Action(**data["action"]),
+            "action": Action.from_dict(data["action"]),
             **{name: tuple(data[name]) for name in _TUPLES if name in data},
         }
     )

@@ -3,8 +3,9 @@
 Concept  policy-conditioned herding: F(A) = Σ_x u_θ(x) · max_{a ∈ A ∪ L} k_θ(x, a), θ = ``Action``.
 Source   Uncertainty Herding, Bae et al. 2025 (arXiv 2412.20644), for the form; modalities and θ are this project's.
 Stated   greedy maximisation, u = margin, one kernel on one embedding.
-Chosen   u mixes the fused margin with those of the modalities; k mixes the fused embedding, the modality embeddings
-         balanced by their weights, and the raw features. By default θ stays at its prior (``policy.name: fixed``).
+Chosen   u mixes the fused margin with those of the modalities; what looks like a class that the pool has little of
+         counts more. k mixes the fused embedding, the modality embeddings balanced by their weights, and the raw
+         features. By default θ stays at its prior (``policy.name: fixed``).
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ from rlmba_pipelines.learning.types import Action, PoolView, Selection, UserErro
     cost="O(N² D), then a few rows a pick",
     reference="Bae et al. 2025, arXiv 2412.20644; θ of RL-MBA at its fixed prior",
     idea="Ask for the batch that stands for the parts of the pool where model and modalities are in doubt.",
-    formula="F(A) = Σ_x u_θ(x) · max_{a ∈ A ∪ L} k_θ(x, a), u_θ = [s · margin + (1 − s) · Σ_m w_m margin_m]^exponent, "
+    formula="F(A) = Σ_x u_θ(x) · max_{a ∈ A ∪ L} k_θ(x, a), u_θ = [s · margin + (1 − s) · Σ_m w_m margin_m]^exponent "
+    "· Σ_c p_c (C π_c)^−rarity with π the mean prediction of the candidates, "
     "k_θ a mixture of kernels on fused, balanced and raw features",
     when="The default, at any budget and any number of modalities.",
     deterministic=True,
 )
 def herding(view: PoolView, query_size: int, rng: np.random.Generator) -> Selection:
-    """Greedy F with u = [s · fused margin + (1 − s) · Σ_m w_m margin_m]^exponent and up to three kernels, all by θ.
+    """Greedy F with u = [s · fused margin + (1 − s) · Σ_m w_m margin_m]^exponent · r and up to three kernels, all by θ.
+
+    r = Σ_c p_c (C π_c)^−rarity; told is the column ``rarity``, how many times rarer than an average class that is.
 
     Weights w count only what a sample has; of an absent modality margin and weight are reported as 0. Over 15,000
     candidates, 14,000 drawn ones stand for all; below, the generator is never asked.
@@ -72,7 +76,26 @@ def utility_of(view: PoolView) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         doubt_N = (1 - action.difficulty) * doubt_N + action.difficulty * reasons["difficulty"]
     for m, modality in enumerate(view.modalities):
         reasons |= {f"margin_{modality}": margin_NM[:, m], f"weight_{modality}": weights_NM[:, m]}
-    return doubt_N**action.exponent, reasons
+    utility_N = doubt_N**action.exponent
+    if action.rarity > 0:
+        factor_N = rarity_factor(predictions.probabilities_NC, view.candidate_rows, action.rarity)
+        utility_N = utility_N * factor_N
+        reasons["rarity"] = factor_N ** (1 / action.rarity)  # says the same whatever the power
+    return utility_N, reasons
+
+
+def rarity_factor(probabilities_NC: np.ndarray, candidate_rows: np.ndarray, power: float) -> np.ndarray:
+    """``Σ_c p_c (C π_c)^−power``, float64[N] > 0: how much more a sample counts for the class that it looks like.
+
+    π_c is the mean prediction of the candidates, at least one sample of them; a class of average size counts 1.
+
+    >>> p_NC = np.array([[1.0, 0], [1, 0], [1, 0], [0, 1]])
+    >>> rarity_factor(p_NC, np.arange(4), 1.0).round(3)      # of two classes: 1 / (2 · 3/4), 1 / (2 · 1/4)
+    array([0.667, 0.667, 0.667, 2.   ])
+    """
+    share_C = probabilities_NC[candidate_rows].mean(axis=0, dtype=np.float64)
+    worth_C = (probabilities_NC.shape[1] * np.maximum(share_C, 1 / len(candidate_rows))) ** -power
+    return np.einsum("nc,c->n", probabilities_NC, worth_C)  # the same bits with any number of threads
 
 
 def kernels_of(view: PoolView) -> list[Kernel]:

@@ -96,7 +96,7 @@ def action_from(saved: object) -> Action:
     """
     if not isinstance(saved, Mapping):
         raise ValueError(f"a saved action must be a mapping, got {saved!r}")
-    return Action(**saved)
+    return Action.from_dict(saved)
 
 
 def _policy(name: str) -> Any:

@@ -25,6 +25,8 @@ class Action:
             embedding, by the modality embeddings laid side by side, and by the raw features laid side by side.
         exponent: power of the utility; 0 covers the pool whatever the model thinks.
         bandwidth_quantile: quantile in (0, 1] of the nearest-neighbor distances among the labeled samples.
+        rarity: power with which what looks like a class that the pool has little of counts more; 0: every sample
+            counts alike, 1: every class does.
         difficulty: share in [0, 1] of the learned difficulty in the utility; the margins have the rest.
         weigh_utility, weigh_kernel: whether the modality weights (AMCB) enter the utility and the balanced kernel;
             otherwise all modalities weigh alike there.
@@ -40,12 +42,18 @@ class Action:
     raw_kernel: float = 0.4
     exponent: float = 0.5
     bandwidth_quantile: float = 0.2
+    rarity: float = 0.25
     difficulty: float = 0.0
     weigh_utility: bool = True
     weigh_kernel: bool = True
     uncertainty_tilt: Mapping[str, float] = field(default_factory=dict)
     kernel_tilt: Mapping[str, float] = field(default_factory=dict)
     focus: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Action:
+        """θ from its JSON; what was saved before there was rarity had none."""
+        return cls(**{"rarity": 0.0, **saved})
 
     def __post_init__(self) -> None:
         kernels = (self.fused_kernel, self.balanced_kernel, self.raw_kernel)
@@ -55,8 +63,8 @@ class Action:
             raise ValueError(f"Action: fused_uncertainty must be in [0, 1], got {self.fused_uncertainty}")
         if not 0 <= self.difficulty <= 1:
             raise ValueError(f"Action: difficulty must be in [0, 1], got {self.difficulty}")
-        if self.exponent < 0 or not 0 < self.bandwidth_quantile <= 1:
-            raise ValueError("Action: exponent must be nonnegative and bandwidth_quantile in (0, 1]")
+        if self.exponent < 0 or self.rarity < 0 or not 0 < self.bandwidth_quantile <= 1:
+            raise ValueError("Action: exponent and rarity must be nonnegative and bandwidth_quantile in (0, 1]")
         if not np.isfinite([*self.uncertainty_tilt.values(), *self.kernel_tilt.values()]).all():
             raise ValueError("Action: tilts of modalities must be finite")
 
