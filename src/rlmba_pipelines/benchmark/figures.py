@@ -98,7 +98,9 @@ def forest(table: pd.DataFrame, candidate: str) -> Figure:
 
 @styled
 def penalties(matrix: pd.DataFrame) -> Figure:
-    """Row beats column, as a share of the budgets; the mean of a column says how often it is beaten: small is good."""
+    """Row beats column, as a share of the budgets; the mean of a column says how often it is beaten: small, and first, is good."""
+    best = matrix.mean().sort_values(kind="stable").index
+    matrix = matrix.loc[best, best]
     points_SS, side = matrix.to_numpy(dtype=float), 0.42 * len(matrix) + 2.2
     figure, (axes,) = _panels(1, (side, side))
     axes.imshow(matrix, cmap="Blues", vmin=0, vmax=max(1e-9, float(points_SS.max()) * 1.6))
@@ -123,20 +125,12 @@ def critical_difference(mean_rank: pd.Series, difference: float, candidate: str)
     for y, (name, value) in enumerate(zip(names, values, strict=True)):
         color = LIGHT["strategy"] if name == candidate else LIGHT["ink"]
         axes.plot(value, -y, "o", color=color)
-        axes.annotate(
-            f"{name}  {value:.2f}",
-            (value, -y),
-            (9, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-            color=color,
-        )
         if np.isfinite(difference):
             axes.plot([value, value + difference], [-y, -y], color=color, linewidth=1, alpha=0.35)
-    axes.set_yticks([])
+    named = [f"{name}  {value:.2f}" for name, value in zip(names, values, strict=True)]
+    axes.set_yticks([-y for y in range(len(names))], named, fontsize=9)  # beside the lines, not under them
     axes.set_xlabel(f"mean rank, 1 is best; told apart beyond {difference:.2f} (the thin line)")
-    axes.set_xlim(values.min() - 0.3, values.max() + max(2.5, difference))
+    axes.set_xlim(values.min() - 0.3, values.max() + max(1.0, difference))
     axes.grid(axis="x")
     return figure
 
