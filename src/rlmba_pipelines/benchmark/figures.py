@@ -98,7 +98,7 @@ def forest(table: pd.DataFrame, candidate: str) -> Figure:
 
 @styled
 def penalties(matrix: pd.DataFrame) -> Figure:
-    """Row beats column, as a share of the budgets; the mean of a column says how often it is beaten: small, and first, is good."""
+    """Row beats column, as a share of the budgets; who is beaten least often (the mean of a column) comes first."""
     best = matrix.mean().sort_values(kind="stable").index
     matrix = matrix.loc[best, best]
     points_SS, side = matrix.to_numpy(dtype=float), 0.42 * len(matrix) + 2.2

@@ -86,7 +86,7 @@ def page(
         "![Mean ranks with the critical difference](benchmarks_ranks.svg)",
         "",
         f"Friedman's p {facts['friedman']:.1e}; ranks over sets and seeds, critical difference {facts['critical']:.2f} "
-        "(Nemenyi, 5 %). Blocks are runs, a set and a seed each: this speaks of these sets, and says nothing of others.",
+        "(Nemenyi, 5 %). Blocks are runs, a set and a seed each: this speaks of these sets, not of others.",
         "",
         "## Accuracy and balance",
         "",
