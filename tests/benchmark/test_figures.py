@@ -35,6 +35,23 @@ def test_names_of_strategies_that_lie_close_lie_on_no_name_and_on_no_point(seed)
         assert all(room.x0 <= box.x0 and box.x1 <= room.x1 for box in boxes)
 
 
+def test_penalties_begin_with_who_is_beaten_least():
+    names, beaten = list("abc"), {"a": 0.6, "b": 0.0, "c": 0.3}
+    matrix = pd.DataFrame([list(beaten.values())] * 3, index=names, columns=names)
+    [axes] = figures.penalties(matrix).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c", "a"]
+    assert [label.get_text().split()[0] for label in axes.get_xticklabels()] == ["b", "c", "a"]
+    assert axes.images[0].get_array().tolist() == [[0.0, 0.3, 0.6]] * 3
+
+
+def test_names_stand_beside_the_lines_of_the_critical_difference_not_under_them():
+    [axes] = figures.critical_difference(pd.Series(range(1, 9), index=CROWD, dtype=float), 2.5, "rl_mba").axes
+    axes.figure.canvas.draw()
+    names = [label for label in axes.get_yticklabels() if label.get_text()]
+    assert [label.get_text().split()[0] for label in names] == CROWD
+    assert all(label.get_window_extent().x1 <= axes.get_window_extent().x0 for label in names)
+
+
 def test_a_row_is_the_same_strategy_in_every_panel_also_where_not_all_ran():
     ran = {"a": CROWD, "b": CROWD[1:-1]}
     rows = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import friedmanchisquare, ttest_rel, wilcoxon
 
 from rlmba_pipelines.benchmark import tables
 from rlmba_pipelines.benchmark.protocol import ALL_LABELS, MAIN
@@ -48,6 +48,23 @@ def test_differences_are_paired_over_seeds_and_adjusted_within_a_set_and_conditi
     assert gap["p_holm"] == gap["p"]  # one comparison in its family, whatever other conditions hold
     assert np.isnan(table.loc[(MAIN, "random"), "difference"])
     assert table.loc[("noise", "bad"), "difference"] < 0
+
+
+def test_p_is_adjusted_for_all_strategies_of_a_set_or_of_a_family_of_sets() -> None:
+    fair = [[0.2, 0.5, 0.7], [0.3, 0.3, 0.6], [0.2, 0.5, 0.5]]
+    runs = pd.concat([runs_of({**CURVES, "fair": fair}), runs_of({**CURVES, "fair": fair[::-1]}, "t")])
+    values = tables.areas(runs)
+    table = tables.comparison(values, "random").dropna(subset=["p"])
+    for _, family in table.groupby("set"):
+        assert len(family) == 2
+        low, high = sorted(family["p"])
+        assert sorted(family["p_holm"]) == pytest.approx(sorted([min(2 * low, 1), max(min(2 * low, 1), high)]))
+        for row in family.to_dict("records"):
+            both = values[values["set"] == row["set"]].pivot(index="seed", columns="strategy", values="area")
+            assert row["p_wilcoxon"] == pytest.approx(wilcoxon(both[row["strategy"]], both["random"]).pvalue)
+    whole = tables.one_family(values, "random").sort_values("p")
+    steps = np.maximum.accumulate(whole["p"].to_numpy() * [4, 3, 2, 1])
+    assert whole["p_holm"].to_numpy() == pytest.approx(np.minimum(steps, 1))
 
 
 def test_a_seed_that_one_of_a_pair_lacks_counts_for_neither() -> None:
@@ -96,13 +113,20 @@ def test_ranks_and_critical_difference_are_those_of_demsar() -> None:
     assert mean_rank.to_dict() == {"a": 1, "b": 2, "c": 3, "d": 4}
     assert critical == pytest.approx(1.25, abs=0.005)
     assert p < 1e-6
+    other = values.assign(area=rng.normal(0, 1, len(values)))
+    columns = other.pivot(index="seed", columns="strategy", values="area")
+    assert tables.ranks(other)[2] == pytest.approx(friedmanchisquare(*columns.to_numpy().T).pvalue)
 
 
 def test_the_mean_over_sets_is_paired_over_seeds() -> None:
-    runs = pd.concat([runs_of(CURVES), runs_of(CURVES, "t")])
-    mean, low, high, p = tables.mean_over_sets(tables.areas(runs), "good", "random")
-    row = tables.comparison(tables.areas(runs_of(CURVES)), "random").set_index("strategy").loc["good"]
-    assert (mean, low, high, p) == pytest.approx((row["difference"], row["low"], row["high"], row["p"]))
+    other = {**CURVES, "good": [[0.2, 0.5, 0.9], [0.3, 0.3, 0.3], [0.2, 0.4, 0.4]]}
+    values = tables.areas(pd.concat([runs_of(CURVES), runs_of(other, "t")]))
+    gaps = values.pivot(index="seed", columns=["set", "strategy"], values="area")
+    per_seed = sum((gaps[one]["good"] - gaps[one]["random"]) / 2 for one in ("s", "t"))
+    expected = ttest_rel(per_seed, 0 * per_seed)
+    interval = expected.confidence_interval(0.95)
+    found = tables.mean_over_sets(values, "good", "random")
+    assert found == pytest.approx((per_seed.mean(), interval.low, interval.high, expected.pvalue))
 
 
 def test_sets_and_seeds_that_only_one_of_two_has_do_not_enter_their_mean_over_sets() -> None:

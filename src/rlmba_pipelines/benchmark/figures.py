@@ -128,10 +128,11 @@ def critical_difference(mean_rank: pd.Series, difference: float, candidate: str)
         if np.isfinite(difference):
             axes.plot([value, value + difference], [-y, -y], color=color, linewidth=1, alpha=0.35)
     named = [f"{name}  {value:.2f}" for name, value in zip(names, values, strict=True)]
-    axes.set_yticks([-y for y in range(len(names))], named, fontsize=9)  # beside the lines, not under them
+    axes.set_yticks(-np.arange(len(names)), named, fontsize=9)  # beside the lines, not under them
     axes.set_xlabel(f"mean rank, 1 is best; told apart beyond {difference:.2f} (the thin line)")
     axes.set_xlim(values.min() - 0.3, values.max() + max(1.0, difference))
     axes.grid(axis="x")
+    axes.grid(visible=False, axis="y")  # beside it the critical difference would be lost
     return figure
 
 

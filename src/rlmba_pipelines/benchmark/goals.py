@@ -53,10 +53,13 @@ def _areas(protocol: Protocol, main: pd.DataFrame) -> Iterator[Verdict]:
     sets = list(dict.fromkeys(table["set"]))
     largest = table.loc[table.groupby("set")["area"].idxmax()].set_index("set")["strategy"]
     ahead = table[(table["difference"] > 0) & (table["p_holm"] < ALPHA)]
+    tied = table[table["p_holm"] >= ALPHA]
     yield Verdict(
         "best or tied on every set (no baseline above it, Holm)",
         f"largest area on {sum(largest == candidate)} of {len(sets)} sets; "
-        + (", ".join(f"{a} above it on {b}" for a, b in _pairs(ahead, "strategy", "set")) or "nobody above it"),
+        + (", ".join(f"{a} above it on {b}" for a, b in _pairs(ahead, "strategy", "set")) or "nobody above it")
+        + "; not told apart from it: "
+        + (", ".join(f"{a} on {b}" for a, b in _pairs(tied, "strategy", "set")) or "nobody"),
         ahead.empty,
     )
     best = best_baseline(protocol, main)

@@ -22,14 +22,6 @@ LEGEND = (
     "never saw the family of the set. The condition *system* has modality weights in the learner, as conf/base does, "
     "*self_training* its student of the pool (docs/decisions/0013). "
     "*Labels to 90 %*: to 90 % of the accuracy with all labels; in brackets as a share of random's."
-    " **What favors rl_mba**: its θ was tuned on these sets and their test samples, by other seeds; published "
-    "strategies run at published or default settings. Rarity (docs/decisions/0014) was tuned under a long tail after "
-    "rl_mba had lost there on reported seeds, which were then run anew, so *long tail* is no held-out control. Herding "
-    "and rl_mba_published also read modality weights that come from validation labels, which no budget counts. "
-    "**Of older code**: runs of Uncertainty Herding, MaxHerding and uherding_our_kernels under *self_training*, "
-    "*shuffled_labels*, *system* (han, tux-13), maybe *low_budget* and *high_budget*, and seed 1000 of emoji-70 under "
-    "*under_use*, *strong_regularization* and *coverage_start* (where rl_mba had another start batch), are of before "
-    "herding's present ties; in the main comparison that moved a mean by at most 0.16 points."
 )
 
 
@@ -72,6 +64,8 @@ def page(
         "",
         LEGEND,
         "",
+        protocol.tuned,
+        "",
         *_verdict(protocol, values),
         *_goals(verdicts(protocol, runs, values, needed)),
         "![Learning curves of every strategy on each set; the numbers are in the tables below](benchmarks_curves.svg)",
@@ -93,7 +87,7 @@ def page(
         "",
         "![Mean ranks with the critical difference](benchmarks_ranks.svg)",
         "",
-        f"Friedman's p {facts['friedman']:.1e}; ranks over sets and seeds, critical difference {facts['critical']:.2f} "
+        f"Friedman's p {_p(facts['friedman'])}; ranks over sets and seeds, critical difference {facts['critical']:.2f} "
         "(Nemenyi, 5 %). Blocks are runs, a set and a seed each: this speaks of these sets, not of others.",
         "",
         "## Accuracy and balance",

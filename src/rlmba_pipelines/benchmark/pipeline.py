@@ -107,7 +107,7 @@ def compare(
     needed = tables.labels_needed(runs, asked.reference)
     shown = [s for s in dict.fromkeys(against_reference["strategy"]) if not s.startswith("unimodal:")]
     matrix = tables.penalty_matrix(runs, shown)
-    mean_rank, critical, friedman = tables.ranks(values)
+    mean_rank, critical, friedman = tables.ranks(values[values["strategy"].isin(shown)])
     facts = {
         "command": _command(benchmark),
         "critical": critical,
@@ -140,7 +140,7 @@ def _command(benchmark: BenchmarkConfig) -> str:
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
+    records: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
     return records
 
 

@@ -92,13 +92,18 @@ class Goals(_Frozen):
 
 
 class Protocol(_Frozen):
-    """The whole file."""
+    """The whole file.
+
+    Attributes:
+        tuned: what favors the candidate on these sets, in words for the reader of the page.
+    """
 
     @classmethod
     def read(cls, project_path: Path) -> Protocol:
         return cls(**yaml.safe_load((project_path / "conf" / "benchmark" / "protocol.yml").read_text()))
 
     seeds: Seeds
+    tuned: str
     sets: dict[str, BenchmarkSet]
     learner: dict[str, Any]
     start_strategy: str
