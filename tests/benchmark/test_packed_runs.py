@@ -156,6 +156,23 @@ def test_packed_runs_know_every_option_of_today(bench) -> None:
             assert "data" in record, f"{record['place']}: run scripts/bench.py --pack"
 
 
+def test_strategies_that_are_compared_began_alike_and_what_is_only_measured_changes_nothing(bench) -> None:
+    """Runs of other code than their rivals' would differ here."""
+    first, accuracies = {}, {}
+    for archive in sorted(bench.PACKED.glob("*.jsonl.gz")):
+        for line in gzip.decompress(archive.read_bytes()).decode().splitlines():
+            record = json.loads(line)
+            name, condition, strategy, seed = Path(record["place"]).with_suffix("").parts
+            curve = [one["accuracy"] for one in record["curve"]]
+            if len(curve) > 1:  # the run on all labels has no start
+                first.setdefault((name, condition, seed), {}).setdefault(curve[0], []).append(strategy)
+            accuracies[name, condition, strategy, seed] = curve
+    assert {place: starts for place, starts in first.items() if len(starts) > 1} == {}
+    measured = [cell for cell in accuracies if cell[1] == "under_use"]
+    assert len(measured) > 100
+    assert [cell for cell in measured if accuracies[cell] != accuracies[cell[0], "main", *cell[2:]]] == []
+
+
 def test_a_run_that_is_older_than_an_option_counts_where_the_option_is_left_alone() -> None:
     usual = Parameters().model_dump(mode="json")
     older = json.loads(json.dumps(runs.read_by_a_run(merged(usual, {"rounds": {"seed": 1000}}))))
